@@ -1,0 +1,24 @@
+//! Every capacity of the core, and what it costs.
+//!
+//! Capacities are part of a run's identity: an operator that does not fit is a
+//! no-op, so host and device use the same ones.
+
+/// Layers of a network. A parsed [`Network`](crate::nn::Network) takes 144 bytes
+/// of RAM per layer on a 64-bit host, 96 on a 32-bit device.
+pub const MAX_LAYERS: usize = 24;
+
+/// Rows or columns of an activation.
+pub const MAX_SIDE: usize = 4096;
+
+/// Elements of one activation; bounds every product of dimensions.
+pub const MAX_ACTIVATION: usize = 1 << 24;
+
+/// Weights that one output is summed over. Keeps a sum of int8 products of
+/// (−255 ..= 255) · (−128 ..= 127) inside `i32`.
+pub const MAX_DEPTH: usize = 1 << 16;
+
+/// Classes of a network.
+pub const MAX_CLASSES: usize = 1 << 12;
+
+/// Bytes of a model blob.
+pub const MAX_BLOB: usize = 1 << 28;

@@ -1,0 +1,116 @@
+//! The integer multiply-accumulate kernel: the one part of the network that a
+//! platform may replace.
+
+/// Rows of weights and of patches are padded with zeros to a multiple of this
+/// many elements, so that a kernel may read whole vectors.
+pub const ROW_ALIGN: usize = 16;
+
+/// Multiplies int8 weights with int16 patches.
+///
+/// Every implementation gives the same integers as [`Portable`]; a platform
+/// chooses one for its speed.
+pub trait Kernel {
+    /// `sums[p · rows + r] = Σ_k weights[r][k] · patches[p][k]` for `k < depth`.
+    ///
+    /// * `weights`: `rows` rows of two's-complement int8.
+    /// * `patches`: any number of rows of −255 ..= 255.
+    /// * `depth`: used elements of a row. Rows of both are `depth` rounded up to
+    ///   [`ROW_ALIGN`] apart; the rest of a row is zero.
+    /// * `sums`: one row of `rows` sums per patch. The caller has checked that no
+    ///   sum leaves the range of `i32`.
+    fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]);
+}
+
+/// The kernel in plain Rust, for every platform.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Portable;
+
+impl Kernel for Portable {
+    #[inline(always)]
+    fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]) {
+        let stride = depth.next_multiple_of(ROW_ALIGN);
+        if stride == 0 {
+            return;
+        }
+        let rows = weights.len() / stride;
+        if rows == 0 {
+            return;
+        }
+        // Two patches at a time share the loads of the weights.
+        for (patches, sums) in patches.chunks(2 * stride).zip(sums.chunks_mut(2 * rows)) {
+            if patches.len() == 2 * stride && sums.len() == 2 * rows {
+                let (a, b) = patches.split_at(stride);
+                let (sums_a, sums_b) = sums.split_at_mut(rows);
+                let sums = sums_a.iter_mut().zip(sums_b);
+                for (row, (sum_a, sum_b)) in weights.chunks_exact(stride).zip(sums) {
+                    (*sum_a, *sum_b) = dot2(used(row, depth), a, b);
+                }
+            } else {
+                for (row, sum) in weights.chunks_exact(stride).zip(sums) {
+                    *sum = dot(used(row, depth), patches);
+                }
+            }
+        }
+    }
+}
+
+/// The first `depth` elements, or all if there are fewer.
+#[inline(always)]
+fn used(row: &[u8], depth: usize) -> &[u8] {
+    row.get(..depth).unwrap_or(row)
+}
+
+#[inline(always)]
+fn dot(row: &[u8], patch: &[i16]) -> i32 {
+    let products = row.iter().zip(patch).map(|(&w, &x)| i32::from(w as i8) * i32::from(x));
+    products.fold(0, i32::wrapping_add)
+}
+
+#[inline(always)]
+fn dot2(row: &[u8], a: &[i16], b: &[i16]) -> (i32, i32) {
+    let (mut sum_a, mut sum_b) = (0i32, 0i32);
+    for ((&w, &a), &b) in row.iter().zip(a).zip(b) {
+        let w = i32::from(w as i8);
+        sum_a = sum_a.wrapping_add(w * i32::from(a));
+        sum_b = sum_b.wrapping_add(w * i32::from(b));
+    }
+    (sum_a, sum_b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_two_and_three_patches_agree() {
+        let depth = 19;
+        let mut weights = [0u8; 3 * 32];
+        let mut patches = [0i16; 3 * 32];
+        for row in 0..3 {
+            for k in 0..depth {
+                weights[row * 32 + k] = (row * 91 + k * 37) as u8;
+                patches[row * 32 + k] = ((row * 53 + k * 29) % 511) as i16 - 255;
+            }
+        }
+        let expected = |p: usize, r: usize| -> i32 {
+            (0..depth)
+                .map(|k| i32::from(weights[r * 32 + k] as i8) * i32::from(patches[p * 32 + k]))
+                .sum()
+        };
+        for count in 1..=3 {
+            let mut sums = [0i32; 9];
+            Portable.multiply(&weights, &patches[..count * 32], depth, &mut sums[..count * 3]);
+            for p in 0..count {
+                for r in 0..3 {
+                    assert_eq!(sums[p * 3 + r], expected(p, r), "{count} patches: {p}, {r}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn empty_operands_do_nothing() {
+        Portable.multiply(&[], &[], 0, &mut []);
+        Portable.multiply(&[], &[0; 16], 4, &mut [1]);
+    }
+}

@@ -1,0 +1,267 @@
+//! A whole network: from images to logits.
+
+use super::blob::{self, BlobError};
+use super::layer::Layer;
+use super::{Kernel, Op, Shape};
+use crate::limits::MAX_LAYERS;
+use core::fmt;
+
+/// A checked network that reads its weights in place.
+#[derive(Clone, Debug)]
+pub struct Network<'a> {
+    input: Shape,
+    input_scale: f32,
+    input_zero_point: i8,
+    layers: heapless::Vec<Layer<'a>, MAX_LAYERS>,
+    logit_scales: &'a [u8],
+}
+
+/// Elements of each buffer that a forward pass needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requirements {
+    /// Length of [`Scratch::front`].
+    pub front: usize,
+    /// Length of [`Scratch::back`].
+    pub back: usize,
+    /// Least length of [`Scratch::patches`].
+    pub patches: usize,
+    /// Least length of [`Scratch::sums`].
+    pub sums: usize,
+}
+
+/// Memory for a forward pass, at least as long as the [`Requirements`] say.
+///
+/// Longer `patches` and `sums` let the kernel work on more positions at a time;
+/// they change no result.
+#[derive(Debug)]
+pub struct Scratch<'a> {
+    /// Every other activation, beginning with the input.
+    pub front: &'a mut [i8],
+    /// The activations between those.
+    pub back: &'a mut [i8],
+    /// What windows see, one row per output position.
+    pub patches: &'a mut [i16],
+    /// Accumulators, one row per output position.
+    pub sums: &'a mut [i32],
+}
+
+/// Why a forward pass did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardError {
+    /// The images do not have the input's length, or the logits' do not match.
+    WrongLength,
+    /// A buffer is shorter than [`Network::requirements`] says.
+    ScratchTooSmall,
+}
+
+impl fmt::Display for ForwardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WrongLength => "images or logits do not have the network's length",
+            Self::ScratchTooSmall => "scratch memory is too small for the network",
+        })
+    }
+}
+
+impl core::error::Error for ForwardError {}
+
+impl<'a> Network<'a> {
+    /// Reads and checks a [blob](super::blob).
+    ///
+    /// # Errors
+    /// The first thing in the blob that is wrong.
+    pub fn parse(blob: &'a [u8]) -> Result<Self, BlobError> {
+        blob::parse(blob)
+    }
+
+    pub(super) fn new(
+        input: Shape,
+        input_scale: f32,
+        input_zero_point: i8,
+        layers: heapless::Vec<Layer<'a>, MAX_LAYERS>,
+        logit_scales: &'a [u8],
+    ) -> Self {
+        Self { input, input_scale, input_zero_point, layers, logit_scales }
+    }
+
+    /// Shape of the input image.
+    #[must_use]
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// Real value of one step of the input.
+    #[must_use]
+    pub fn input_scale(&self) -> f32 {
+        self.input_scale
+    }
+
+    /// Quantized input that stands for zero.
+    #[must_use]
+    pub fn input_zero_point(&self) -> i8 {
+        self.input_zero_point
+    }
+
+    /// The layers, first to last.
+    #[must_use]
+    pub fn layers(&self) -> &[Layer<'a>] {
+        &self.layers
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.logit_scales.len() / 4
+    }
+
+    /// Multiply-adds per image.
+    #[must_use]
+    pub fn multiply_adds(&self) -> usize {
+        self.layers.iter().map(|layer| layer.op.multiply_adds(layer.input)).sum()
+    }
+
+    /// Calls `visit` with each layer and the pooling layer that is fused into it.
+    #[inline(always)]
+    fn for_each_step(&self, mut visit: impl FnMut(&Layer<'a>, Option<&Layer<'a>>)) {
+        let mut layers = self.layers.iter();
+        while let Some(layer) = layers.next() {
+            let pool = layers.as_slice().first().filter(|next| layer.fuses_with(next));
+            if pool.is_some() {
+                layers.next();
+            }
+            visit(layer, pool);
+        }
+    }
+
+    /// Memory for a forward pass over `images` images at a time.
+    #[must_use]
+    pub fn requirements(&self, images: usize) -> Requirements {
+        let (mut now, mut next) = (images * self.input.len(), 0);
+        let (mut patches, mut sums) = (0, 0);
+        let mut swapped = false;
+        self.for_each_step(|layer, pool| {
+            let scratch = layer.scratch(pool);
+            patches = patches.max(scratch.0);
+            sums = sums.max(scratch.1);
+            let output = pool.unwrap_or(layer).output.len();
+            next = next.max(images * output);
+            core::mem::swap(&mut now, &mut next);
+            swapped = !swapped;
+        });
+        let (front, back) = if swapped { (next, now) } else { (now, next) };
+        Requirements { front, back, patches, sums }
+    }
+
+    /// Computes the logits of images.
+    ///
+    /// * `images`: `n` × height × width × channels pixel bytes.
+    /// * `logits`: `n` × [`classes`](Self::classes) values.
+    ///
+    /// The logits do not depend on the kernel, on `n`, or on the scratch's size.
+    ///
+    /// # Errors
+    /// If a length is wrong; `logits` are then untouched.
+    #[inline(always)]
+    pub fn forward(
+        &self,
+        kernel: &impl Kernel,
+        images: &[u8],
+        scratch: &mut Scratch<'_>,
+        logits: &mut [f32],
+    ) -> Result<(), ForwardError> {
+        let (pixels, classes) = (self.input.len(), self.classes());
+        let count = images.len() / pixels;
+        if images.len() != count * pixels || logits.len() != count * classes {
+            return Err(ForwardError::WrongLength);
+        }
+        let needed = self.requirements(count);
+        let (mut now, mut next) = (&mut *scratch.front, &mut *scratch.back);
+        if now.len() < needed.front
+            || next.len() < needed.back
+            || scratch.patches.len() < needed.patches
+            || scratch.sums.len() < needed.sums
+        {
+            return Err(ForwardError::ScratchTooSmall);
+        }
+        for (value, &pixel) in now.iter_mut().zip(images) {
+            *value = (pixel ^ 0x80) as i8;
+        }
+        let (patches, sums) = (&mut *scratch.patches, &mut *scratch.sums);
+        let mut steps = 0;
+        let last = self.layers.len();
+        self.for_each_step(|layer, pool| {
+            steps += 1 + usize::from(pool.is_some());
+            let inputs = now.get(..count * layer.input.len()).unwrap_or_default();
+            if steps == last {
+                layer.dense(kernel, inputs, patches, sums, |first, sums| {
+                    let logits = logits.get_mut(first * classes..).unwrap_or_default();
+                    self.dequantize(layer, sums, logits);
+                });
+            } else {
+                let length = count * pool.unwrap_or(layer).output.len();
+                let outputs = next.get_mut(..length).unwrap_or_default();
+                layer.run(pool, kernel, inputs, outputs, patches, sums);
+                core::mem::swap(&mut now, &mut next);
+            }
+        });
+        Ok(())
+    }
+
+    /// The real value of the last layer's accumulators.
+    #[inline(always)]
+    fn dequantize(&self, layer: &Layer<'_>, sums: &[i32], logits: &mut [f32]) {
+        let Some(weights) = &layer.weights else { return };
+        let classes = self.classes();
+        for (sums, logits) in sums.chunks_exact(classes).zip(logits.chunks_exact_mut(classes)) {
+            let biases = weights.biases.as_chunks::<4>().0.iter();
+            let scales = self.logit_scales.as_chunks::<4>().0.iter();
+            for ((&sum, &bias), (&scale, logit)) in sums.iter().zip(biases).zip(scales.zip(logits))
+            {
+                let accumulator = sum.wrapping_add(i32::from_le_bytes(bias));
+                *logit = accumulator as f32 * f32::from_le_bytes(scale);
+            }
+        }
+    }
+
+    /// Runs one layer by itself, as TensorFlow Lite would: its int8 output, also for
+    /// the last layer, and no pooling fused.
+    ///
+    /// `input` and `output` hold one image's values in the layer's shapes; `patches`
+    /// and `sums` as in [`Scratch`].
+    ///
+    /// # Errors
+    /// If there is no such layer or a length is wrong; `output` is then untouched.
+    pub fn run_layer(
+        &self,
+        index: usize,
+        kernel: &impl Kernel,
+        input: &[i8],
+        output: &mut [i8],
+        patches: &mut [i16],
+        sums: &mut [i32],
+    ) -> Result<(), ForwardError> {
+        let layer = self.layers.get(index).ok_or(ForwardError::WrongLength)?;
+        if input.len() != layer.input.len() || output.len() != layer.output.len() {
+            return Err(ForwardError::WrongLength);
+        }
+        let needed = layer.scratch(None);
+        if patches.len() < needed.0 || sums.len() < needed.1 {
+            return Err(ForwardError::ScratchTooSmall);
+        }
+        layer.run(None, kernel, input, output, patches, sums);
+        Ok(())
+    }
+
+    /// Whether layer `index` is a max pool that [`forward`](Self::forward) computes
+    /// together with the convolution before it.
+    #[must_use]
+    pub fn is_fused(&self, index: usize) -> bool {
+        let before = index.checked_sub(1).and_then(|before| self.layers.get(before));
+        match (before, self.layers.get(index)) {
+            (Some(before), Some(layer)) => {
+                matches!(layer.op, Op::MaxPool(_)) && before.fuses_with(layer)
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Data sets on disk.
+
+pub mod idx;
+pub mod pull;

@@ -1,0 +1,3 @@
+//! Runs on disk.
+
+pub mod record;

@@ -1,0 +1,13 @@
+//! *mirage* on a workstation: models, runs on disk, training, reports, and the
+//! command line. The algorithm itself is in [`mirage_core`].
+//!
+//! ```text
+//! main → cli → commands → {experiment, model, data, train} → mirage_core
+//! report knows only the run record, not how it was made
+//! ```
+
+pub mod data;
+pub mod experiment;
+pub mod model;
+pub mod report;
+pub mod train;
