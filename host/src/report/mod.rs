@@ -5,9 +5,12 @@
 //! so a reader never meets half a file, and the same record gives the same bytes.
 
 pub mod champions;
+mod chart;
+mod curves;
 mod figures;
 mod file;
 pub mod gallery;
+pub mod html;
 pub mod image;
 #[cfg(test)]
 mod sample;
@@ -65,7 +68,8 @@ pub enum ReportError {
 pub fn write_all(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     check(record)?;
     champions::write(record, folder)?;
-    gallery::write(record, folder)
+    gallery::write(record, folder)?;
+    html::write(record, folder)
 }
 
 /// Checks that every champion has a class, a picture and scores of the model's sizes.
