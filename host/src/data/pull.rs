@@ -243,6 +243,9 @@ fn download(set: &DataSet<'_>, file: &DataFile<'_>, folder: &Path) -> Result<Pat
             Err(FetchError::Remote(reason)) => {
                 progress.finish_and_clear();
                 tried.push(format!("{url}: {reason}"));
+                if part.metadata().is_ok_and(|part| part.len() == 0) {
+                    let _ = fs::remove_file(&part);
+                }
             }
         }
     }

@@ -22,6 +22,7 @@ struct Page {
     champions: Vec<Figure>,
     thumbnails: bool,
     pixelated: bool,
+    /// Empty if there is nothing to draw.
     chart: String,
     narrow_chart: String,
     chart_description: String,
@@ -60,6 +61,10 @@ fn page(record: &RunRecord, path: &Path) -> Result<String, ReportError> {
     let manifest = &record.manifest;
     let champions =
         figures(record).map_err(|source| ReportError::Write { path: path.to_owned(), source })?;
+    let drawn = |format| match record.history.is_empty() {
+        true => Ok(String::new()),
+        false => chart::svg(record, format),
+    };
     let page = Page {
         title: format!("{} against {}", manifest.preset, manifest.model.name),
         summary: summary(record),
@@ -67,8 +72,8 @@ fn page(record: &RunRecord, path: &Path) -> Result<String, ReportError> {
         thumbnails: champions.len() > 24,
         pixelated: manifest.model.input[0].max(manifest.model.input[1]) <= 64,
         champions,
-        chart: chart::svg(record, Format::Wide)?,
-        narrow_chart: chart::svg(record, Format::Narrow)?,
+        chart: drawn(Format::Wide)?,
+        narrow_chart: drawn(Format::Narrow)?,
         chart_description: chart::description(record),
         settings: settings(record),
         command: figures::command(record),

@@ -224,7 +224,8 @@ mod tests {
     #[test]
     fn every_kind_of_png_becomes_8_bit_grey_or_colour() {
         use BitDepth::{Eight, One, Sixteen};
-        let cases: [(ColorType, BitDepth, Option<&[u8]>, &[u8], &[u8]); 6] = [
+        type Case<'a> = (ColorType, BitDepth, Option<&'a [u8]>, &'a [u8], &'a [u8]);
+        let cases: [Case<'_>; 6] = [
             (ColorType::Grayscale, One, None, &[0b0100_0000], &[0, 255]),
             (ColorType::Grayscale, Sixteen, None, &[1, 2, 255, 255], &[1, 255]),
             (ColorType::GrayscaleAlpha, Eight, None, &[200, 255, 200, 0], &[200, 0]),

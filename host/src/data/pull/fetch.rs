@@ -135,15 +135,25 @@ fn ask(agent: &Agent, url: &str, held: u64) -> Result<Response<ureq::Body>, Fail
     if held > 0 {
         request = request.header(header::RANGE, format!("bytes={held}-"));
     }
-    request.call().map_err(|error| match error {
-        // No name, no route: asking at once again would only keep the user waiting.
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) => {
-            Failure::Final(FetchError::Remote(error.to_string()))
-        }
-        ureq::Error::Io(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
-            Failure::Final(FetchError::Remote(cause.to_string()))
-        }
-        error => Failure::Broken(error.to_string()),
+    request.call().map_err(|error| {
+        let transient = match &error {
+            ureq::Error::Io(cause) => matches!(
+                cause.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::TimedOut
+            ),
+            ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => true,
+            // No name, no route, no trust: asking again would only keep the user waiting.
+            _ => false,
+        };
+        let reason = match error {
+            ureq::Error::Io(cause) => cause.to_string(),
+            other => other.to_string(),
+        };
+        if transient { Failure::Broken(reason) } else { Failure::Final(FetchError::Remote(reason)) }
     })
 }
 

@@ -234,6 +234,7 @@ fn failures_name_the_mirrors_and_the_remedy() {
     }
     assert!(!message.contains('\n'), "{message}");
     assert_eq!(busy.requests().len(), 4);
+    assert_eq!(fs::read_dir(to.path().join("small")).unwrap().count(), 0, "empty parts are left");
 }
 
 #[test]
