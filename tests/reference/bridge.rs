@@ -1,0 +1,104 @@
+//! Hands reference networks to [`mirage_core`] and runs them there.
+
+use crate::int8::{self, Kind};
+use mirage_core::nn::blob::{LayerSpec, NetworkSpec, encode};
+use mirage_core::nn::{Kernel, Network, Op, Padding, Scratch, Shape, Window};
+
+/// The blob of `network`; all scales but those of the logits are 1.
+#[must_use]
+pub fn blob(network: &int8::Network) -> Vec<u8> {
+    let layers: Vec<LayerSpec<'_>> = network
+        .layers
+        .iter()
+        .map(|layer| LayerSpec {
+            op: op(layer),
+            clamp: layer.clamp,
+            output_scale: 1.0,
+            output_zero_point: layer.zero_point,
+            biases: &layer.biases,
+            multipliers: &layer.multipliers,
+            shifts: &layer.shifts,
+            weights: &layer.weights,
+        })
+        .collect();
+    let [height, width, channels] = network.input;
+    let spec = NetworkSpec {
+        input: Shape { height, width, channels },
+        input_scale: 1.0,
+        input_zero_point: network.zero_point,
+        layers: &layers,
+        logit_scales: &network.logit_scales,
+    };
+    let mut bytes = Vec::new();
+    encode(&spec, &mut |piece| bytes.extend_from_slice(piece));
+    bytes
+}
+
+fn op(layer: &int8::Layer) -> Op {
+    let window = Window {
+        height: layer.window[0],
+        width: layer.window[1],
+        stride_y: layer.stride[0],
+        stride_x: layer.stride[1],
+        padding: if layer.same { Padding::Same } else { Padding::Valid },
+    };
+    match layer.kind {
+        Kind::Conv { filters } => Op::Conv { window, filters },
+        Kind::Depthwise { multiplier } => Op::DepthwiseConv { window, multiplier },
+        Kind::MaxPool => Op::MaxPool(window),
+        Kind::AveragePool => Op::AveragePool(window),
+        Kind::Dense { units } => Op::Dense { units },
+    }
+}
+
+/// What the core's layer `index` makes of `input`.
+#[must_use]
+pub fn run_layer(
+    network: &Network<'_>,
+    index: usize,
+    kernel: &impl Kernel,
+    input: &[i8],
+) -> Vec<i8> {
+    let output = network.layers()[index].output();
+    let (mut patches, mut sums) = layer_scratch(network, index);
+    let mut values = vec![0; output.len()];
+    network
+        .run_layer(index, kernel, input, &mut values, &mut patches, &mut sums)
+        .expect("lengths taken from the network");
+    values
+}
+
+/// Scratch for one layer by itself: room for one patch and all output positions.
+fn layer_scratch(network: &Network<'_>, index: usize) -> (Vec<i16>, Vec<i32>) {
+    let layer = &network.layers()[index];
+    let depth = layer.op().depth(layer.input()).max(layer.input().channels);
+    let row = depth.next_multiple_of(mirage_core::nn::ROW_ALIGN);
+    let needed = network.requirements(1);
+    let sums = layer.output().len().max(needed.sums);
+    (vec![0; (row * layer.output().positions()).max(needed.patches)], vec![0; sums])
+}
+
+/// The core's logits for `images` (pixel bytes) as one batch; `spare` lengthens
+/// patches and sums beyond what is required.
+#[must_use]
+pub fn forward(
+    network: &Network<'_>,
+    kernel: &impl Kernel,
+    images: &[u8],
+    spare: [usize; 2],
+) -> Vec<f32> {
+    let count = images.len() / network.input().len();
+    let needed = network.requirements(count);
+    // Old values in the buffers must not matter.
+    let mut scratch = Scratch {
+        front: &mut vec![77; needed.front],
+        back: &mut vec![-77; needed.back],
+        patches: &mut vec![555; needed.patches + spare[0]],
+        sums: &mut vec![-55_555; needed.sums + spare[1]],
+    };
+    let mut logits = vec![f32::NAN; count * network.classes()];
+    network
+        .forward(kernel, images, &mut scratch, &mut logits)
+        .expect("lengths taken from the network");
+    logits
+}
