@@ -26,9 +26,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod digest;
-
+pub mod evolve;
+pub mod genome;
+pub mod image;
 pub mod limits;
 pub mod math;
 pub mod nn;
 pub mod rng;
+pub mod wire;

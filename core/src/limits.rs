@@ -22,3 +22,11 @@ pub const MAX_CLASSES: usize = 1 << 12;
 
 /// Bytes of a model blob.
 pub const MAX_BLOB: usize = 1 << 28;
+
+/// Nodes of a CPPN, outputs included, inputs not.
+///
+/// A node takes 1 byte.
+pub const CPPN_NODES: usize = 64;
+
+/// Connections of a CPPN, 8 bytes each.
+pub const CPPN_CONNECTIONS: usize = 128;

@@ -18,9 +18,10 @@ mod network;
 mod requantize;
 mod shape;
 
+pub use crate::image::Shape;
 pub use blob::BlobError;
 pub use kernel::{Kernel, Portable, ROW_ALIGN};
 pub use layer::{Layer, Weights};
 pub use network::{ForwardError, Network, Requirements, Scratch};
 pub use requantize::requantize;
-pub use shape::{Op, Padding, Shape, Window};
+pub use shape::{Op, Padding, Window};

@@ -1,42 +1,6 @@
 //! Layer geometry, shared by the int8 network and its float twin.
 
-/// Height, width and channels of an activation, in elements; stored row by row,
-/// channels innermost (HWC).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// Values per position.
-    pub channels: usize,
-}
-
-impl Shape {
-    /// A flat vector of `channels` values.
-    #[must_use]
-    pub const fn flat(channels: usize) -> Self {
-        Self { height: 1, width: 1, channels }
-    }
-
-    /// Number of positions, height × width.
-    #[must_use]
-    pub const fn positions(self) -> usize {
-        self.height * self.width
-    }
-
-    /// Number of elements.
-    #[must_use]
-    pub const fn len(self) -> usize {
-        self.positions() * self.channels
-    }
-
-    /// Whether there are no elements.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-}
+use crate::image::Shape;
 
 /// What a window sees beyond the edge of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

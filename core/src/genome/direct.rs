@@ -1,0 +1,153 @@
+//! The direct encoding: one gene per pixel.
+
+use super::{Genome, variation};
+use crate::image::Shape;
+use crate::rng::Stream;
+use crate::wire::{DecodeError, Reader};
+
+/// An image of `LEN` pixel bytes that is its own genome.
+///
+/// A gene is a byte: the real gene in [0, 1] of the operators, in steps of 1/255.
+/// What cannot be seen is not stored, and a genome takes a quarter of the memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Direct<const LEN: usize> {
+    pixels: [u8; LEN],
+}
+
+/// How direct genomes vary.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DirectSettings {
+    /// Probability that a gene mutates.
+    pub mutation_rate: f32,
+    /// Exponent η of the polynomial mutation.
+    pub mutation_eta: f32,
+    /// Generations after which the mutation rate halves, again and again; 0: never.
+    pub halving: u32,
+    /// Probability that an offspring has two parents.
+    pub crossover_rate: f32,
+    /// Exponent η of simulated binary crossover.
+    pub crossover_eta: f32,
+}
+
+impl<const LEN: usize> Direct<LEN> {
+    /// A genome from its pixels.
+    #[must_use]
+    pub const fn new(pixels: [u8; LEN]) -> Self {
+        Self { pixels }
+    }
+
+    /// The pixels.
+    #[must_use]
+    pub const fn pixels(&self) -> &[u8; LEN] {
+        &self.pixels
+    }
+}
+
+/// The real gene of a byte.
+fn gene(byte: u8) -> f32 {
+    f32::from(byte) * (1.0 / 255.0)
+}
+
+/// The byte nearest to a real gene.
+fn byte(gene: f32) -> u8 {
+    (gene * 255.0 + 0.5) as u8
+}
+
+impl<const LEN: usize> Genome for Direct<LEN> {
+    type Settings = DirectSettings;
+
+    fn random(_: &DirectSettings, _: Shape, rng: &mut Stream) -> Self {
+        Self { pixels: core::array::from_fn(|_| rng.below(256) as u8) }
+    }
+
+    fn vary(
+        &mut self,
+        mate: &Self,
+        settings: &DirectSettings,
+        generation: u32,
+        rng: &mut Stream,
+    ) -> bool {
+        let is_mixed = rng.chance(settings.crossover_rate);
+        if is_mixed {
+            for (pixel, &other) in self.pixels.iter_mut().zip(&mate.pixels) {
+                if *pixel != other {
+                    let child =
+                        variation::sbx(gene(*pixel), gene(other), settings.crossover_eta, rng);
+                    *pixel = byte(child);
+                }
+            }
+        }
+        let halvings = generation.checked_div(settings.halving).unwrap_or(0).min(63);
+        let rate = settings.mutation_rate / (1u64 << halvings) as f32;
+        for pixel in &mut self.pixels {
+            if rng.chance(rate) {
+                *pixel = byte(variation::polynomial(gene(*pixel), settings.mutation_eta, rng));
+            }
+        }
+        is_mixed
+    }
+
+    #[inline(always)]
+    fn render(&self, _: &DirectSettings, _: Shape, _: &mut [f32], image: &mut [u8]) {
+        for (target, &pixel) in image.iter_mut().zip(&self.pixels) {
+            *target = pixel;
+        }
+    }
+
+    fn scratch_len(_: usize) -> usize {
+        0
+    }
+
+    fn encode(&self, sink: &mut impl FnMut(&[u8])) {
+        sink(&self.pixels);
+    }
+
+    fn decode(reader: &mut Reader<'_>, shape: Shape) -> Result<Self, DecodeError> {
+        let pixels = reader.take(LEN)?;
+        match pixels.try_into() {
+            Ok(pixels) if shape.len() == LEN => Ok(Self { pixels }),
+            _ => Err(DecodeError::Genome),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: DirectSettings = DirectSettings {
+        mutation_rate: 0.1,
+        mutation_eta: 15.0,
+        halving: 1000,
+        crossover_rate: 0.0,
+        crossover_eta: 10.0,
+    };
+
+    #[test]
+    fn every_byte_is_its_own_gene() {
+        assert!((0..=255).all(|b| byte(gene(b)) == b));
+    }
+
+    #[test]
+    fn the_rate_halves_and_halves_until_it_is_gone() {
+        let changed = |generation| {
+            let mut child = Direct::<4096>::new([128; 4096]);
+            let parent = child.clone();
+            child.vary(&parent, &SETTINGS, generation, &mut Stream::new(1, generation, 0));
+            child.pixels.iter().filter(|&&p| p != 128).count()
+        };
+        let (first, second, last) = (changed(999), changed(1000), changed(u32::MAX));
+        assert!((350..460).contains(&first), "{first}");
+        assert!((160..240).contains(&second), "{second}");
+        assert_eq!(last, 0);
+    }
+
+    #[test]
+    fn a_rate_that_never_halves() {
+        let mut child = Direct::<4096>::new([128; 4096]);
+        let parent = child.clone();
+        let settings = DirectSettings { halving: 0, ..SETTINGS };
+        child.vary(&parent, &settings, u32::MAX, &mut Stream::new(1, 0, 0));
+        assert!(child.pixels.iter().filter(|&&p| p != 128).count() > 350);
+    }
+}

@@ -1,0 +1,60 @@
+//! Genomes: what evolution varies, and how an image is drawn from it.
+
+pub mod cppn;
+pub mod direct;
+pub mod variation;
+
+pub use cppn::{Cppn, CppnSettings};
+pub use direct::{Direct, DirectSettings};
+
+use crate::image::Shape;
+use crate::rng::Stream;
+use crate::wire::{DecodeError, Reader};
+
+/// A genome of some encoding.
+pub trait Genome: Clone {
+    /// How genomes of this encoding vary and are drawn; part of a run's preset.
+    type Settings;
+
+    /// A genome of the first generation.
+    fn random(settings: &Self::Settings, shape: Shape, rng: &mut Stream) -> Self;
+
+    /// Makes this copy of a parent into an offspring.
+    ///
+    /// `mate` is a second parent, for encodings with crossover; `generation` counts
+    /// from 0. Returns whether the mate had a part in it.
+    fn vary(
+        &mut self,
+        mate: &Self,
+        settings: &Self::Settings,
+        generation: u32,
+        rng: &mut Stream,
+    ) -> bool;
+
+    /// Draws the genome.
+    ///
+    /// * `image`: height × width × channels pixel bytes, row by row.
+    /// * `scratch`: working memory. More of it means more pixels at a time, and
+    ///   changes no pixel. With less than [`scratch_len`](Self::scratch_len) the
+    ///   image is left as it is.
+    fn render(
+        &self,
+        settings: &Self::Settings,
+        shape: Shape,
+        scratch: &mut [f32],
+        image: &mut [u8],
+    );
+
+    /// Least length of the scratch memory that draws `pixels` pixels at a time.
+    fn scratch_len(pixels: usize) -> usize;
+
+    /// Writes the genome's canonical bytes, piece by piece.
+    fn encode(&self, sink: &mut impl FnMut(&[u8]));
+
+    /// Reads and checks canonical bytes.
+    ///
+    /// # Errors
+    /// If the bytes end early or are not a genome that [`encode`](Self::encode) writes
+    /// and that draws images of `shape`.
+    fn decode(reader: &mut Reader<'_>, shape: Shape) -> Result<Self, DecodeError>;
+}
