@@ -2,10 +2,22 @@
 
 use mirage_core::rng::Stream;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use reference::rng::stream;
 
+/// Failing seeds are kept beside the other data, to be tried first from then on.
+fn config(cases: u32) -> ProptestConfig {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/rng.regressions");
+    let persistence = FileFailurePersistence::Direct(file);
+    ProptestConfig {
+        cases,
+        failure_persistence: Some(Box::new(persistence)),
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(config(2_000))]
 
     #[test]
     fn units_are_the_upper_24_bits(
@@ -13,7 +25,7 @@ proptest! {
     ) {
         let (mut core, mut plain) = (Stream::new(seed, generation, index), stream(seed, generation, index));
         for _ in 0..100 {
-            let expected = f64::from(plain.next() >> 8) / f64::from(1 << 24);
+            let expected = f64::from(plain.draw() >> 8) / f64::from(1 << 24);
             prop_assert_eq!(f64::from(core.unit()), expected);
         }
     }
@@ -28,7 +40,7 @@ proptest! {
         let rejected = (1u64 << 32) % u64::from(bound);
         for _ in 0..50 {
             let expected = loop {
-                let product = u64::from(plain.next()) * u64::from(bound);
+                let product = u64::from(plain.draw()) * u64::from(bound);
                 if product % (1 << 32) >= rejected {
                     break product / (1 << 32);
                 }
@@ -41,7 +53,7 @@ proptest! {
     fn chances_take_one_draw(seed in any::<u64>(), p in 0.0..1.0f32) {
         let (mut core, mut plain) = (Stream::new(seed, 1, 2), stream(seed, 1, 2));
         for _ in 0..50 {
-            let expected = f64::from(plain.next() >> 8) / f64::from(1 << 24) < f64::from(p);
+            let expected = f64::from(plain.draw() >> 8) / f64::from(1 << 24) < f64::from(p);
             prop_assert_eq!(core.chance(p), expected);
         }
     }

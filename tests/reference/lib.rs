@@ -15,4 +15,5 @@ pub mod data;
 pub mod int8;
 pub mod math;
 pub mod rng;
+pub mod sample;
 pub mod statistics;
