@@ -10,4 +10,5 @@ pub mod data;
 pub mod experiment;
 pub mod model;
 pub mod report;
+pub mod simd;
 pub mod train;

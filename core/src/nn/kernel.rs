@@ -1,8 +1,8 @@
 //! The integer multiply-accumulate kernel: the one part of the network that a
 //! platform may replace.
 
-/// Rows of weights and of patches are padded with zeros to a multiple of this
-/// many elements, so that a kernel may read whole vectors.
+/// Rows of weights and of patches begin at multiples of this many elements, and what
+/// follows a row's weights is zero, so that a kernel may work on whole vectors.
 pub const ROW_ALIGN: usize = 16;
 
 /// Multiplies int8 weights with int16 patches.
@@ -15,7 +15,8 @@ pub trait Kernel {
     /// * `weights`: `rows` rows of two's-complement int8.
     /// * `patches`: any number of rows of −255 ..= 255.
     /// * `depth`: used elements of a row. Rows of both are `depth` rounded up to
-    ///   [`ROW_ALIGN`] apart; the rest of a row is zero.
+    ///   [`ROW_ALIGN`] apart; the rest of a row of weights is zero, that of a patch
+    ///   anything.
     /// * `sums`: one row of `rows` sums per patch. The caller has checked that no
     ///   sum leaves the range of `i32`.
     fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]);

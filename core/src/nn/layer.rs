@@ -137,6 +137,8 @@ impl<'a> Layer<'a> {
 
     /// Runs the layer on images that lie one behind the other.
     ///
+    /// Values are centred: minus their zero point, so −255 ..= 255.
+    ///
     /// * `inputs`: `n` × [`input`](Self::input) values.
     /// * `outputs`: `n` × the output of the layer or of `pool`, if given, which
     ///   must be one that it [fuses with](Self::fuses_with).
@@ -149,8 +151,8 @@ impl<'a> Layer<'a> {
         &self,
         pool: Option<&Layer<'_>>,
         kernel: &impl Kernel,
-        inputs: &[i8],
-        outputs: &mut [i8],
+        inputs: &[i16],
+        outputs: &mut [i16],
         patches: &mut [i16],
         sums: &mut [i32],
     ) {
@@ -191,7 +193,7 @@ impl<'a> Layer<'a> {
     pub(super) fn dense(
         &self,
         kernel: &impl Kernel,
-        inputs: &[i8],
+        inputs: &[i16],
         patches: &mut [i16],
         sums: &mut [i32],
         mut finish: impl FnMut(usize, &[i32]),
@@ -200,7 +202,6 @@ impl<'a> Layer<'a> {
         let (depth, stride, units) = (weights.row, weights.stride(), self.output.len());
         let images = inputs.len() / depth;
         let block = (patches.len() / stride).min(sums.len() / units).min(images);
-        let zero_point = i16::from(self.input_zero_point);
         let mut first = 0;
         while block > 0 && first < images {
             let count = block.min(images - first);
@@ -208,8 +209,7 @@ impl<'a> Layer<'a> {
             for (input, patch) in
                 inputs.chunks_exact(depth).zip(patches.chunks_exact_mut(stride)).take(count)
             {
-                widen(input, depth, zero_point, patch);
-                patch.get_mut(depth..).unwrap_or_default().fill(0);
+                copy_wide(input, depth, depth, patch);
             }
             if let (Some(patches), Some(sums)) =
                 (patches.get(..count * stride), sums.get_mut(..count * units))
@@ -228,8 +228,8 @@ impl<'a> Layer<'a> {
         window: Window,
         pool: Option<&Layer<'_>>,
         kernel: &impl Kernel,
-        input: &[i8],
-        output: &mut [i8],
+        input: &[i16],
+        output: &mut [i16],
         patches: &mut [i16],
         sums: &mut [i32],
     ) {
@@ -245,24 +245,14 @@ impl<'a> Layer<'a> {
         let mut first = 0;
         while block > 0 && first < shape.positions() {
             let count = block.min(shape.positions() - first);
-            let mut rows = patches.chunks_exact_mut(stride);
-            for position in first..first + count {
-                let (top, left) = (position / shape.width, position % shape.width);
-                for inner in 0..group {
-                    let y = top * pool_height + inner / pool_width;
-                    let x = left * pool_width + inner % pool_width;
-                    if let Some(patch) = rows.next() {
-                        self.gather(window, y, x, input, patch);
-                    }
-                }
-            }
             let (Some(patches), Some(sums), Some(output)) = (
-                patches.get(..count * group * stride),
+                patches.get_mut(..count * group * stride),
                 sums.get_mut(..count * group * filters),
                 output.get_mut(first * filters..(first + count) * filters),
             ) else {
                 return;
             };
+            self.gather(window, (pool_height, pool_width), shape.width, first, input, patches);
             kernel.multiply(weights.bytes, patches, depth, sums);
             let groups = sums.chunks_exact_mut(group * filters);
             for (sums, output) in groups.zip(output.chunks_exact_mut(filters)) {
@@ -278,40 +268,71 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Copies what the window sees at position (`y`, `x`) of the output, minus the
-    /// zero point; zeros outside and in the rest of `patch`.
-    #[inline(always)]
-    fn gather(&self, window: Window, y: usize, x: usize, input: &[i8], patch: &mut [i16]) {
-        let (shape, zero_point) = (self.input, i16::from(self.input_zero_point));
+    /// Fills the rows of `patches` with what the window sees, from output `first` on:
+    /// an output has one row per position in its pooling window, and outputs lie
+    /// `width` to a line. Zeros outside the input; anything in the rest of a row.
+    fn gather(
+        &self,
+        window: Window,
+        pool: (usize, usize),
+        width: usize,
+        first: usize,
+        input: &[i16],
+        patches: &mut [i16],
+    ) {
+        let shape = self.input;
         let (offset_y, offset_x) = window.offset(shape);
-        let (top, left) = (y * window.stride_y, x * window.stride_x);
-        let segment = window.width * shape.channels;
-        let inside = left >= offset_x && left - offset_x + window.width <= shape.width;
-        for ky in 0..window.height {
-            let Some(patch) = patch.get_mut(ky * segment..) else { return };
-            let row = (top + ky).wrapping_sub(offset_y);
-            if row >= shape.height {
-                patch.get_mut(..segment).unwrap_or_default().fill(0);
-            } else if inside {
-                let start = (row * shape.width + left - offset_x) * shape.channels;
-                widen(input.get(start..).unwrap_or_default(), segment, zero_point, patch);
-            } else {
-                let pixels = patch.chunks_exact_mut(shape.channels).take(window.width);
-                for (kx, pixel) in pixels.enumerate() {
-                    let column = (left + kx).wrapping_sub(offset_x);
-                    if column < shape.width {
-                        let start = (row * shape.width + column) * shape.channels;
-                        let source = input.get(start..).unwrap_or_default();
-                        for (value, &source) in pixel.iter_mut().zip(source) {
-                            *value = i16::from(source) - zero_point;
+        let stride = self.weights.as_ref().map_or(0, Weights::stride);
+        let (pitch, segment) = (shape.width * shape.channels, window.width * shape.channels);
+        let mut rows = patches.chunks_exact_mut(stride);
+        for output in first.. {
+            let (top, left) = (output / width, output % width);
+            for dy in 0..pool.0 {
+                for dx in 0..pool.1 {
+                    let Some(patch) = rows.next() else { return };
+                    // A position before the edge wraps to a huge number.
+                    let y = ((top * pool.0 + dy) * window.stride_y).wrapping_sub(offset_y);
+                    let x = ((left * pool.1 + dx) * window.stride_x).wrapping_sub(offset_x);
+                    let is_inside = y < shape.height
+                        && y + window.height <= shape.height
+                        && x < shape.width
+                        && x + window.width <= shape.width;
+                    let start = y.wrapping_mul(pitch).wrapping_add(x.wrapping_mul(shape.channels));
+                    let source = input.get(start..);
+                    match source {
+                        Some(source) if is_inside && segment <= GROUP => {
+                            copy_narrow(source, pitch, window.height, segment, patch);
                         }
-                    } else {
-                        pixel.fill(0);
+                        Some(source) if is_inside => {
+                            copy_wide(source, pitch, segment, patch);
+                        }
+                        _ => self.gather_at_edge(window, y, x, input, patch),
                     }
                 }
             }
         }
-        patch.get_mut(window.height * segment..).unwrap_or_default().fill(0);
+    }
+
+    /// [`gather`](Self::gather) for one window that reaches outside; its first row and
+    /// column may have wrapped below zero.
+    #[inline(never)]
+    fn gather_at_edge(&self, window: Window, y: usize, x: usize, input: &[i16], patch: &mut [i16]) {
+        let shape = self.input;
+        let mut pixels = patch.chunks_exact_mut(shape.channels);
+        for ky in 0..window.height {
+            for kx in 0..window.width {
+                let Some(pixel) = pixels.next() else { return };
+                let (row, column) = (y.wrapping_add(ky), x.wrapping_add(kx));
+                if row < shape.height && column < shape.width {
+                    let start = (row * shape.width + column) * shape.channels;
+                    for (value, &source) in pixel.iter_mut().zip(input.iter().skip(start)) {
+                        *value = source;
+                    }
+                } else {
+                    pixel.fill(0);
+                }
+            }
+        }
     }
 
     #[inline(always)]
@@ -319,12 +340,11 @@ impl<'a> Layer<'a> {
         &self,
         window: Window,
         multiplier: usize,
-        input: &[i8],
-        output: &mut [i8],
+        input: &[i16],
+        output: &mut [i16],
         sums: &mut [i32],
     ) {
         let Some(weights) = &self.weights else { return };
-        let zero_point = i32::from(self.input_zero_point);
         let channels = self.output.channels;
         let Some(sums) = sums.get_mut(..channels) else { return };
         for (position, output) in output.chunks_exact_mut(channels).enumerate() {
@@ -335,7 +355,7 @@ impl<'a> Layer<'a> {
                 let filters = row.chunks_exact(multiplier).zip(sums.chunks_exact_mut(multiplier));
                 for (&value, (row, sums)) in pixel.iter().zip(filters) {
                     for (&w, sum) in row.iter().zip(sums) {
-                        *sum += (i32::from(value) - zero_point) * i32::from(w as i8);
+                        *sum += i32::from(value) * i32::from(w as i8);
                     }
                 }
             }
@@ -344,10 +364,10 @@ impl<'a> Layer<'a> {
     }
 
     #[inline(always)]
-    fn max_pool(&self, window: Window, input: &[i8], output: &mut [i8]) {
+    fn max_pool(&self, window: Window, input: &[i16], output: &mut [i16]) {
         let channels = self.input.channels;
         for (position, output) in output.chunks_exact_mut(channels).enumerate() {
-            output.fill(i8::MIN);
+            output.fill(i16::MIN);
             for (_, start) in self.inside(window, position) {
                 let pixel = input.get(start..).unwrap_or_default();
                 for (largest, &value) in output.iter_mut().zip(pixel) {
@@ -355,24 +375,26 @@ impl<'a> Layer<'a> {
                 }
             }
             for value in output {
-                *value = (*value).clamp(self.clamp.0, self.clamp.1);
+                *value = self.clamp_centred(i32::from(*value));
             }
         }
     }
 
     #[inline(always)]
-    fn average_pool(&self, window: Window, input: &[i8], output: &mut [i8]) {
+    fn average_pool(&self, window: Window, input: &[i16], output: &mut [i16]) {
         let channels = self.input.channels;
+        let zero_point = i32::from(self.input_zero_point);
         for (position, output) in output.chunks_exact_mut(channels).enumerate() {
             for (channel, output) in output.iter_mut().enumerate() {
                 let (mut sum, mut count) = (0i32, 0i32);
                 for (_, start) in self.inside(window, position) {
-                    sum += input.get(start + channel).map_or(0, |&value| i32::from(value));
+                    let value = input.get(start + channel).copied().unwrap_or_default();
+                    sum += i32::from(value) + zero_point;
                     count += 1;
                 }
                 let half = if sum > 0 { count / 2 } else { -(count / 2) };
                 let mean = (sum + half).checked_div(count).unwrap_or(0);
-                *output = clamp(mean, self.clamp);
+                *output = self.clamp_centred(mean - zero_point);
             }
         }
     }
@@ -396,45 +418,128 @@ impl<'a> Layer<'a> {
     }
 
     /// One value per output channel, from its sum.
+    ///
+    /// In groups of eight, which a compiler turns into vector instructions. The last
+    /// group overlaps the one before it, or, with fewer than eight channels, is filled
+    /// up with zeros.
     #[inline(always)]
-    fn requantize(&self, sums: &[i32], output: &mut [i8]) {
+    fn requantize(&self, sums: &[i32], output: &mut [i16]) {
         let Some(weights) = &self.weights else { return };
-        let biases = weights.biases.as_chunks::<4>().0.iter();
-        let scales = weights.multipliers.as_chunks::<4>().0.iter().zip(weights.shifts);
-        let channels = biases.zip(scales).zip(sums.iter().zip(output));
-        let zero_point = i32::from(self.output_zero_point);
-        for ((&bias, (&multiplier, &shift)), (&sum, output)) in channels {
+        let biases = weights.biases.as_chunks::<4>().0;
+        let multipliers = weights.multipliers.as_chunks::<4>().0;
+        let shifts = weights.shifts;
+        let groups = sums.as_chunks::<LANES>().0.iter().zip(biases.as_chunks::<LANES>().0);
+        let scales = multipliers.as_chunks::<LANES>().0.iter().zip(shifts.as_chunks::<LANES>().0);
+        let outputs = output.as_chunks_mut::<LANES>().0;
+        for (((sums, biases), (multipliers, shifts)), output) in groups.zip(scales).zip(outputs) {
+            *output = self.requantize_lanes(sums, biases, multipliers, shifts);
+        }
+        if output.len() % LANES == 0 {
+            return;
+        }
+        let last = (
+            sums.last_chunk::<LANES>(),
+            biases.last_chunk::<LANES>(),
+            multipliers.last_chunk::<LANES>(),
+            shifts.last_chunk::<LANES>(),
+            output.last_chunk_mut::<LANES>(),
+        );
+        if let (Some(sums), Some(biases), Some(multipliers), Some(shifts), Some(output)) = last {
+            *output = self.requantize_lanes(sums, biases, multipliers, shifts);
+        } else {
+            let values = self.requantize_lanes(
+                &filled_up(sums),
+                &filled_up(biases),
+                &filled_up(multipliers),
+                &filled_up(shifts),
+            );
+            for (output, value) in output.iter_mut().zip(values) {
+                *output = value;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn requantize_lanes(
+        &self,
+        sums: &[i32; LANES],
+        biases: &[[u8; 4]; LANES],
+        multipliers: &[[u8; 4]; LANES],
+        shifts: &[u8; LANES],
+    ) -> [i16; LANES] {
+        let mut output = [0; LANES];
+        for lane in 0..LANES {
             // The blob's check leaves room for the bias.
-            let accumulator = sum.wrapping_add(i32::from_le_bytes(bias));
-            let multiplier = i32::from_le_bytes(multiplier);
-            let scaled = requantize(accumulator, multiplier, i32::from(shift as i8));
-            *output = clamp(scaled.saturating_add(zero_point), self.clamp);
+            let accumulator = sums[lane].wrapping_add(i32::from_le_bytes(biases[lane]));
+            let multiplier = i32::from_le_bytes(multipliers[lane]);
+            let scaled = requantize(accumulator, multiplier, i32::from(shifts[lane] as i8));
+            output[lane] = self.clamp_centred(scaled);
+        }
+        output
+    }
+
+    /// A centred output, clamped so that with the zero point it is in the layer's range.
+    #[inline(always)]
+    fn clamp_centred(&self, value: i32) -> i16 {
+        let zero_point = i32::from(self.output_zero_point);
+        let (smallest, largest) = (i32::from(self.clamp.0), i32::from(self.clamp.1));
+        value.max(smallest - zero_point).min(largest - zero_point) as i16
+    }
+}
+
+/// Channels that are requantized together.
+const LANES: usize = 8;
+
+/// The slice, then zeros.
+#[inline(always)]
+fn filled_up<T: Copy + Default>(slice: &[T]) -> [T; LANES] {
+    let mut array = [T::default(); LANES];
+    for (value, &source) in array.iter_mut().zip(slice) {
+        *value = source;
+    }
+    array
+}
+
+/// Values that [`copy_narrow`] copies at a time.
+const GROUP: usize = 8;
+
+/// Copies the rows of a window, of `segment` ≤ [`GROUP`] values each, from lines that
+/// are `pitch` apart.
+///
+/// Copies whole groups where there is room, and so may write up to seven elements
+/// beyond a row: the next row is written over them, or they lie behind the last.
+#[inline(always)]
+fn copy_narrow(source: &[i16], pitch: usize, rows: usize, segment: usize, patch: &mut [i16]) {
+    for row in 0..rows {
+        let (source, patch) = (source.get(row * pitch..), patch.get_mut(row * segment..));
+        let (Some(source), Some(patch)) = (source, patch) else { return };
+        if let (Some(source), Some(patch)) =
+            (source.first_chunk::<GROUP>(), patch.first_chunk_mut::<GROUP>())
+        {
+            *patch = *source;
+        } else {
+            copy_last(source, segment, patch);
         }
     }
 }
 
-#[inline(always)]
-fn clamp(value: i32, (smallest, largest): (i8, i8)) -> i8 {
-    value.max(i32::from(smallest)).min(i32::from(largest)) as i8
+/// A row of [`copy_narrow`] at the end of the memory; apart, to keep the common case
+/// small.
+#[cold]
+#[inline(never)]
+fn copy_last(source: &[i16], segment: usize, patch: &mut [i16]) {
+    for (target, &source) in patch.iter_mut().zip(source).take(segment) {
+        *target = source;
+    }
 }
 
-/// Copies `len` values, minus the zero point, from the front of `source` to the
-/// front of `patch`.
-///
-/// Works on whole groups of eight where both slices have room, and so may write
-/// up to seven elements beyond `len`; callers fill those later.
+/// Copies the rows of a window, of `segment` values each, from lines that are `pitch`
+/// apart.
 #[inline(always)]
-fn widen(source: &[i8], len: usize, zero_point: i16, patch: &mut [i16]) {
-    const GROUP: usize = 8;
-    let groups = len.next_multiple_of(GROUP);
-    if let (Some(source), Some(patch)) = (source.get(..groups), patch.get_mut(..groups)) {
-        let (source, patch) = (source.as_chunks::<GROUP>().0, patch.as_chunks_mut::<GROUP>().0);
-        for (source, patch) in source.iter().zip(patch) {
-            *patch = source.map(|value| i16::from(value) - zero_point);
-        }
-    } else {
-        for (&source, patch) in source.iter().zip(patch).take(len) {
-            *patch = i16::from(source) - zero_point;
+fn copy_wide(source: &[i16], pitch: usize, segment: usize, patch: &mut [i16]) {
+    for (source, patch) in source.chunks(pitch).zip(patch.chunks_exact_mut(segment)) {
+        if let Some(source) = source.get(..segment) {
+            patch.copy_from_slice(source);
         }
     }
 }

@@ -35,10 +35,10 @@ pub struct Requirements {
 /// they change no result.
 #[derive(Debug)]
 pub struct Scratch<'a> {
-    /// Every other activation, beginning with the input.
-    pub front: &'a mut [i8],
+    /// Every other activation, beginning with the input; values minus their zero point.
+    pub front: &'a mut [i16],
     /// The activations between those.
-    pub back: &'a mut [i8],
+    pub back: &'a mut [i16],
     /// What windows see, one row per output position.
     pub patches: &'a mut [i16],
     /// Accumulators, one row per output position.
@@ -183,8 +183,9 @@ impl<'a> Network<'a> {
         {
             return Err(ForwardError::ScratchTooSmall);
         }
+        let black = 128 + i16::from(self.input_zero_point);
         for (value, &pixel) in now.iter_mut().zip(images) {
-            *value = (pixel ^ 0x80) as i8;
+            *value = i16::from(pixel) - black;
         }
         let (patches, sums) = (&mut *scratch.patches, &mut *scratch.sums);
         let mut steps = 0;
@@ -223,32 +224,51 @@ impl<'a> Network<'a> {
         }
     }
 
+    /// Memory to run one layer by itself; nothing if there is no such layer.
+    #[must_use]
+    pub fn layer_requirements(&self, index: usize) -> Requirements {
+        self.layers.get(index).map_or(Requirements::default(), |layer| {
+            let (patches, sums) = layer.scratch(None);
+            Requirements { front: layer.input.len(), back: layer.output.len(), patches, sums }
+        })
+    }
+
     /// Runs one layer by itself, as TensorFlow Lite would: its int8 output, also for
     /// the last layer, and no pooling fused.
     ///
-    /// `input` and `output` hold one image's values in the layer's shapes; `patches`
-    /// and `sums` as in [`Scratch`].
+    /// `input` and `output` hold one image's values in the layer's shapes.
     ///
     /// # Errors
-    /// If there is no such layer or a length is wrong; `output` is then untouched.
+    /// If there is no such layer, a length is wrong, or `scratch` has less than the
+    /// [`layer_requirements`](Self::layer_requirements); `output` is then untouched.
     pub fn run_layer(
         &self,
         index: usize,
         kernel: &impl Kernel,
         input: &[i8],
+        scratch: &mut Scratch<'_>,
         output: &mut [i8],
-        patches: &mut [i16],
-        sums: &mut [i32],
     ) -> Result<(), ForwardError> {
         let layer = self.layers.get(index).ok_or(ForwardError::WrongLength)?;
         if input.len() != layer.input.len() || output.len() != layer.output.len() {
             return Err(ForwardError::WrongLength);
         }
-        let needed = layer.scratch(None);
-        if patches.len() < needed.0 || sums.len() < needed.1 {
+        let needed = self.layer_requirements(index);
+        let front = scratch.front.get_mut(..needed.front);
+        let back = scratch.back.get_mut(..needed.back);
+        let (Some(front), Some(back)) = (front, back) else {
+            return Err(ForwardError::ScratchTooSmall);
+        };
+        if scratch.patches.len() < needed.patches || scratch.sums.len() < needed.sums {
             return Err(ForwardError::ScratchTooSmall);
         }
-        layer.run(None, kernel, input, output, patches, sums);
+        for (centred, &value) in front.iter_mut().zip(input) {
+            *centred = i16::from(value) - i16::from(layer.input_zero_point);
+        }
+        layer.run(None, kernel, front, back, scratch.patches, scratch.sums);
+        for (value, &centred) in output.iter_mut().zip(back.iter()) {
+            *value = (centred + i16::from(layer.output_zero_point)) as i8;
+        }
         Ok(())
     }
 
