@@ -1,8 +1,9 @@
 //! Hands reference networks to [`mirage_core`] and runs them there.
 
 use crate::int8::{self, Kind};
+use mirage_core::image::Shape;
 use mirage_core::nn::blob::{LayerSpec, NetworkSpec, encode};
-use mirage_core::nn::{Kernel, Network, Op, Padding, Scratch, Shape, Window};
+use mirage_core::nn::{Kernel, Network, Op, Padding, Requirements, Scratch, Window};
 
 /// The blob of `network`; all scales but those of the logits are 1.
 #[must_use]
@@ -51,7 +52,7 @@ fn op(layer: &int8::Layer) -> Op {
     }
 }
 
-/// What the core's layer `index` makes of `input`.
+/// What the core's layer `index` makes of `input`, in the least memory.
 #[must_use]
 pub fn run_layer(
     network: &Network<'_>,
@@ -59,23 +60,41 @@ pub fn run_layer(
     kernel: &impl Kernel,
     input: &[i8],
 ) -> Vec<i8> {
-    let output = network.layers()[index].output();
-    let (mut patches, mut sums) = layer_scratch(network, index);
-    let mut values = vec![0; output.len()];
+    let mut memory = Memory::new(network.layer_requirements(index), [0, 0]);
+    let mut values = vec![0; network.layers()[index].output().len()];
     network
-        .run_layer(index, kernel, input, &mut values, &mut patches, &mut sums)
+        .run_layer(index, kernel, input, &mut memory.scratch(), &mut values)
         .expect("lengths taken from the network");
     values
 }
 
-/// Scratch for one layer by itself: room for one patch and all output positions.
-fn layer_scratch(network: &Network<'_>, index: usize) -> (Vec<i16>, Vec<i32>) {
-    let layer = &network.layers()[index];
-    let depth = layer.op().depth(layer.input()).max(layer.input().channels);
-    let row = depth.next_multiple_of(mirage_core::nn::ROW_ALIGN);
-    let needed = network.requirements(1);
-    let sums = layer.output().len().max(needed.sums);
-    (vec![0; (row * layer.output().positions()).max(needed.patches)], vec![0; sums])
+/// Scratch memory, filled with old values that must not matter.
+struct Memory {
+    front: Vec<i16>,
+    back: Vec<i16>,
+    patches: Vec<i16>,
+    sums: Vec<i32>,
+}
+
+impl Memory {
+    /// Just what is needed, and `spare` more patches and sums.
+    fn new(needed: Requirements, spare: [usize; 2]) -> Self {
+        Self {
+            front: vec![77; needed.front],
+            back: vec![-77; needed.back],
+            patches: vec![255; needed.patches + spare[0]],
+            sums: vec![-55_555; needed.sums + spare[1]],
+        }
+    }
+
+    fn scratch(&mut self) -> Scratch<'_> {
+        Scratch {
+            front: &mut self.front,
+            back: &mut self.back,
+            patches: &mut self.patches,
+            sums: &mut self.sums,
+        }
+    }
 }
 
 /// The core's logits for `images` (pixel bytes) as one batch; `spare` lengthens
@@ -88,17 +107,10 @@ pub fn forward(
     spare: [usize; 2],
 ) -> Vec<f32> {
     let count = images.len() / network.input().len();
-    let needed = network.requirements(count);
-    // Old values in the buffers must not matter.
-    let mut scratch = Scratch {
-        front: &mut vec![77; needed.front],
-        back: &mut vec![-77; needed.back],
-        patches: &mut vec![555; needed.patches + spare[0]],
-        sums: &mut vec![-55_555; needed.sums + spare[1]],
-    };
+    let mut memory = Memory::new(network.requirements(count), spare);
     let mut logits = vec![f32::NAN; count * network.classes()];
     network
-        .forward(kernel, images, &mut scratch, &mut logits)
+        .forward(kernel, images, &mut memory.scratch(), &mut logits)
         .expect("lengths taken from the network");
     logits
 }

@@ -9,7 +9,9 @@
 //!
 //! Functions here check nothing: a wrong shape panics.
 
+pub mod archive;
 pub mod bridge;
+pub mod cppn;
 pub mod crc32;
 pub mod data;
 pub mod int8;
@@ -17,3 +19,4 @@ pub mod math;
 pub mod rng;
 pub mod sample;
 pub mod statistics;
+pub mod variation;
