@@ -1,6 +1,7 @@
 //! CPPNs: the picture against recursion in `f64`, and the distribution of every
 //! structural mutation.
 
+use mirage::simd::Simd;
 use mirage_core::evolve::CPPN;
 use mirage_core::genome::Genome;
 use mirage_core::genome::cppn::{Activation, Connection, Cppn, CppnSettings, INPUTS};
@@ -66,6 +67,9 @@ fn picture(genome: &Network, shape: Shape) -> Vec<u8> {
     let mut image = vec![0; shape.len()];
     let mut scratch = vec![0.0; Network::scratch_len(16)];
     genome.render(&CPPN, shape, &mut scratch, &mut image);
+    let mut wide = vec![0; shape.len()];
+    Simd::detect().render(genome, &CPPN, shape, &mut scratch, &mut wide);
+    assert_eq!(wide, image, "{} draws other pixels", Simd::detect().name());
     image
 }
 

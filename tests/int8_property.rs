@@ -1,10 +1,12 @@
 //! Random networks: the core's layers against the plain ones, bit for bit, and
-//! whole forward passes against layer by layer.
+//! whole forward passes, also
+//! with the widest vectors that this machine has, against layer by layer.
 
+use mirage::simd::Simd;
 use mirage_core::nn::{Network, Portable};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use reference::bridge::{blob, forward, run_layer};
+use reference::bridge::{blob, forward, forward_by, run_layer};
 use reference::int8::{self, Kind};
 use reference::sample;
 
@@ -64,6 +66,10 @@ proptest! {
                 plain.logits(hidden)
             })
             .collect();
+        let wide = forward_by(&core, &images, spare, |scratch, logits| {
+            Simd::detect().forward(&core, &images, scratch, logits)
+        });
+        prop_assert_eq!(&wide, &expected, "{} of {:?}", Simd::detect().name(), plain);
         prop_assert_eq!(forward(&core, &Portable, &images, spare), expected, "{:?}", plain);
     }
 }

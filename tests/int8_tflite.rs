@@ -1,8 +1,9 @@
 //! The int8 network against TensorFlow Lite's own outputs, bit for bit: the LeNet
 //! that TensorFlow Lite quantized, layer by layer.
 
+use mirage::simd::Simd;
 use mirage_core::nn::{Network, Portable};
-use reference::bridge::{blob, forward, run_layer};
+use reference::bridge::{blob, forward, forward_by, run_layer};
 use reference::data::{Arrays, external, tflite_lenet};
 use reference::int8;
 
@@ -81,6 +82,15 @@ fn forward_equals_layer_by_layer() {
             .flat_map(|images| forward(&network, &Portable, images, spare))
             .collect();
         assert!(logits == expected, "batch {batch}, scratch {spare:?} longer than required");
+        let wide: Vec<f32> = images
+            .chunks(batch * 784)
+            .flat_map(|images| {
+                forward_by(&network, images, spare, |scratch, logits| {
+                    Simd::detect().forward(&network, images, scratch, logits)
+                })
+            })
+            .collect();
+        assert!(wide == expected, "{}: batch {batch}, scratch {spare:?}", Simd::detect().name());
     }
 }
 

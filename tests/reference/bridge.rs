@@ -3,7 +3,7 @@
 use crate::int8::{self, Kind};
 use mirage_core::image::Shape;
 use mirage_core::nn::blob::{LayerSpec, NetworkSpec, encode};
-use mirage_core::nn::{Kernel, Network, Op, Padding, Requirements, Scratch, Window};
+use mirage_core::nn::{ForwardError, Kernel, Network, Op, Padding, Requirements, Scratch, Window};
 
 /// The blob of `network`; all scales but those of the logits are 1.
 #[must_use]
@@ -82,7 +82,7 @@ impl Memory {
         Self {
             front: vec![77; needed.front],
             back: vec![-77; needed.back],
-            patches: vec![255; needed.patches + spare[0]],
+            patches: vec![i16::MIN; needed.patches + spare[0]],
             sums: vec![-55_555; needed.sums + spare[1]],
         }
     }
@@ -106,11 +106,22 @@ pub fn forward(
     images: &[u8],
     spare: [usize; 2],
 ) -> Vec<f32> {
+    forward_by(network, images, spare, |scratch, logits| {
+        network.forward(kernel, images, scratch, logits)
+    })
+}
+
+/// The same with a forward pass of the caller's, say one for wider vectors.
+#[must_use]
+pub fn forward_by(
+    network: &Network<'_>,
+    images: &[u8],
+    spare: [usize; 2],
+    pass: impl FnOnce(&mut Scratch<'_>, &mut [f32]) -> Result<(), ForwardError>,
+) -> Vec<f32> {
     let count = images.len() / network.input().len();
     let mut memory = Memory::new(network.requirements(count), spare);
     let mut logits = vec![f32::NAN; count * network.classes()];
-    network
-        .forward(kernel, images, &mut memory.scratch(), &mut logits)
-        .expect("lengths taken from the network");
+    pass(&mut memory.scratch(), &mut logits).expect("lengths taken from the network");
     logits
 }

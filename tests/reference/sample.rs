@@ -58,11 +58,11 @@ fn layer(
     let fusible = after_convolution && !last && pick(rng, 2) == 0;
     let kind = match if last { 9 } else { pick(rng, 10) } {
         _ if fusible => Kind::MaxPool,
-        0..=3 => Kind::Conv { filters: 1 + pick(rng, 6) },
+        0..=3 => Kind::Conv { filters: count(rng) },
         4 | 5 => Kind::Depthwise { multiplier: 1 + pick(rng, 3) },
         6 | 7 => Kind::MaxPool,
         8 => Kind::AveragePool,
-        _ => Kind::Dense { units: 1 + pick(rng, 7) },
+        _ => Kind::Dense { units: count(rng) },
     };
     let is_pool = matches!(kind, Kind::MaxPool | Kind::AveragePool);
     let same = pick(rng, 2) == 0 && !fusible && !matches!(kind, Kind::Dense { .. });
@@ -103,6 +103,11 @@ fn layer(
         shifts: (0..outputs).map(|_| shift(rng)).collect(),
         weights: (0..weights).map(|_| byte(rng)).collect(),
     }
+}
+
+/// Filters or units: few, and sometimes enough for several vectors.
+fn count(rng: &mut Xoshiro128PlusPlus) -> usize {
+    if pick(rng, 6) == 0 { 1 + pick(rng, 40) } else { 1 + pick(rng, 6) }
 }
 
 fn bias(rng: &mut Xoshiro128PlusPlus) -> i32 {
