@@ -5,6 +5,7 @@ use mirage_core::genome::Direct;
 use mirage_core::rng::Stream;
 use proptest::prelude::*;
 use reference::archive::Elites;
+use reference::property::config;
 use reference::statistics::{chi_square, chi_square_limit};
 
 type Byte = Direct<1>;
@@ -24,7 +25,7 @@ fn score() -> impl Strategy<Value = f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config("archive", 2_000))]
 
     #[test]
     fn insertion_equals_the_reference(

@@ -5,28 +5,17 @@
 use mirage::simd::Simd;
 use mirage_core::nn::{Network, Portable};
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 use reference::bridge::{blob, forward, forward_by, run_layer};
 use reference::int8::{self, Kind};
+use reference::property::config;
 use reference::sample;
 
 fn quantize(pixels: &[u8]) -> Vec<i8> {
     pixels.iter().map(|&pixel| (i16::from(pixel) - 128) as i8).collect()
 }
 
-/// Failing seeds are kept beside the other data, to be tried first from then on.
-fn config(cases: u32) -> ProptestConfig {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/int8_property.regressions");
-    let persistence = FileFailurePersistence::Direct(file);
-    ProptestConfig {
-        cases,
-        failure_persistence: Some(Box::new(persistence)),
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config(20_000))]
+    #![proptest_config(config("int8_property", 20_000))]
 
     #[test]
     fn layers_equal_the_reference(seed in any::<u64>()) {

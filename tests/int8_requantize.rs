@@ -4,10 +4,10 @@
 
 use mirage_core::nn::{Network, Portable, requantize};
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 use reference::bridge::{blob, run_layer};
 use reference::data::{Arrays, json, own};
 use reference::int8::{self, Kind, Layer, multiply_by_quantized_multiplier, quantize_multiplier};
+use reference::property::config;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -178,19 +178,8 @@ fn multiplier() -> impl Strategy<Value = i32> {
     ]
 }
 
-/// Failing seeds are kept beside the other data, to be tried first from then on.
-fn config(cases: u32) -> ProptestConfig {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/int8_requantize.regressions");
-    let persistence = FileFailurePersistence::Direct(file);
-    ProptestConfig {
-        cases,
-        failure_persistence: Some(Box::new(persistence)),
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config(200_000))]
+    #![proptest_config(config("int8_requantize", 200_000))]
 
     #[test]
     fn every_multiplier_and_shift_rounds_alike(

@@ -2,9 +2,9 @@
 
 use mirage_core::nn::{Network, Portable};
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 use reference::bridge::{blob, forward, run_layer};
 use reference::crc32::crc32;
+use reference::property::config;
 use reference::sample;
 
 /// Parses, and runs what parses unless it is large.
@@ -35,19 +35,8 @@ fn seal(bytes: &mut [u8]) {
     bytes[len - 4..].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Failing seeds are kept beside the other data, to be tried first from then on.
-fn config(cases: u32) -> ProptestConfig {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/model_blob.regressions");
-    let persistence = FileFailurePersistence::Direct(file);
-    ProptestConfig {
-        cases,
-        failure_persistence: Some(Box::new(persistence)),
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config(20_000))]
+    #![proptest_config(config("model_blob", 20_000))]
 
     #[test]
     fn flipped_bits(

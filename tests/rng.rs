@@ -2,22 +2,11 @@
 
 use mirage_core::rng::Stream;
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
+use reference::property::config;
 use reference::rng::stream;
 
-/// Failing seeds are kept beside the other data, to be tried first from then on.
-fn config(cases: u32) -> ProptestConfig {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/rng.regressions");
-    let persistence = FileFailurePersistence::Direct(file);
-    ProptestConfig {
-        cases,
-        failure_persistence: Some(Box::new(persistence)),
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config(2_000))]
+    #![proptest_config(config("rng", 2_000))]
 
     #[test]
     fn units_are_the_upper_24_bits(
