@@ -1,12 +1,13 @@
 //! How well networks classify.
 
-use mirage_core::nn::{ForwardError, Kernel, Network, Scratch};
+use mirage_core::nn::{ForwardError, Network, Scratch};
 use rayon::prelude::*;
 
 use super::network::FloatNetwork;
 use super::pass::Pass;
 use super::preprocessing::Preprocessing;
 use crate::data::idx::Images;
+use crate::simd::Simd;
 
 /// Images that one task classifies with the same memory.
 const TASK: usize = 256;
@@ -60,7 +61,7 @@ pub fn classify_float(
 /// If the images do not have the size of the network's input.
 pub fn logits(
     network: &Network<'_>,
-    kernel: &(impl Kernel + Sync),
+    simd: Simd,
     images: &Images,
 ) -> Result<Vec<f32>, ForwardError> {
     let (pixels, classes) = (network.input().len(), network.classes());
@@ -78,7 +79,7 @@ pub fn logits(
         images
             .chunks_exact(pixels)
             .zip(logits.chunks_exact_mut(classes))
-            .try_for_each(|(image, logits)| network.forward(kernel, image, &mut scratch, logits))
+            .try_for_each(|(image, logits)| simd.forward(network, image, &mut scratch, logits))
     })?;
     Ok(logits)
 }
@@ -89,10 +90,10 @@ pub fn logits(
 /// As [`logits`].
 pub fn classify(
     network: &Network<'_>,
-    kernel: &(impl Kernel + Sync),
+    simd: Simd,
     images: &Images,
 ) -> Result<Vec<usize>, ForwardError> {
-    let logits = logits(network, kernel, images)?;
+    let logits = logits(network, simd, images)?;
     Ok(logits.chunks_exact(network.classes()).map(argmax).collect())
 }
 

@@ -12,7 +12,7 @@
 //!   rounded to an integer. For x = pixel/256 nothing is rounded.
 
 use mirage_core::nn::blob::{self, LayerSpec, NetworkSpec};
-use mirage_core::nn::{BlobError, ForwardError, Kernel, Network, Op};
+use mirage_core::nn::{BlobError, ForwardError, Network, Op};
 use thiserror::Error;
 
 use super::evaluate::{accuracy, classify, classify_float};
@@ -20,6 +20,7 @@ use super::network::{FloatLayer, FloatNetwork};
 use super::pass::Pass;
 use super::preprocessing::Preprocessing;
 use crate::data::idx::{Dataset, Images};
+use crate::simd::Simd;
 
 /// Images to calibrate with by default.
 pub const CALIBRATION: usize = 500;
@@ -273,13 +274,13 @@ pub fn compare(
     network: &FloatNetwork,
     preprocessing: Preprocessing,
     int8: &Network<'_>,
-    kernel: &(impl Kernel + Sync),
+    simd: Simd,
     data: &Dataset,
 ) -> Result<Comparison, ForwardError> {
     if network.input() != int8.input() {
         return Err(ForwardError::WrongLength);
     }
-    let quantized = classify(int8, kernel, &data.images)?;
+    let quantized = classify(int8, simd, &data.images)?;
     let float = classify_float(network, preprocessing, &data.images);
     let same = float.iter().zip(&quantized).filter(|(a, b)| a == b).count();
     Ok(Comparison {
@@ -294,7 +295,7 @@ pub fn compare(
 mod tests {
     use super::*;
     use crate::train::{evaluate, spec};
-    use mirage_core::nn::{Portable, Shape};
+    use mirage_core::nn::Shape;
     use mirage_core::rng::Stream;
 
     #[test]
@@ -353,7 +354,7 @@ mod tests {
             let images = images(60);
             let bytes = quantize(&network, &rule, &images).unwrap();
             let int8 = Network::parse(&bytes).unwrap();
-            let logits = evaluate::logits(&int8, &Portable, &images).unwrap();
+            let logits = evaluate::logits(&int8, Simd::PORTABLE, &images).unwrap();
             let mut pass = Pass::new(&network, 60);
             let inputs: Vec<f32> = images.pixels.iter().map(|&p| rule.apply(p)).collect();
             let float = pass.forward(&network, &inputs);

@@ -27,7 +27,7 @@ pub const LENET_SMALL: &str =
 /// Why a text describes no network.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "network: cannot read {layer:?}; write lenet, lenet-small, or layers such as \
+    "cannot read layer {layer:?}; write lenet, lenet-small, or layers such as \
      \"conv5x5x8/2 same relu, depthwise3x3, maxpool2, avgpool4, dense10\""
 )]
 pub struct SpecError {

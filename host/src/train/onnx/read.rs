@@ -29,6 +29,9 @@ pub fn decode(bytes: &[u8]) -> Result<(FloatNetwork, Preprocessing), OnnxError> 
 /// What one node is not, for [`OnnxError::Unsupported`].
 type Fault = &'static str;
 
+/// Dimensions and values of a constant.
+type Constant = (Vec<usize>, Vec<f32>);
+
 /// The layers read so far.
 struct Chain<'a> {
     constants: HashMap<&'a str, &'a TensorProto>,
@@ -321,9 +324,9 @@ impl<'a> Chain<'a> {
         let is = |stated: i64, size: usize| stated == size as i64;
         let Shape { height, width, channels } = self.shape;
         match sizes[..] {
-            [0 | 1 | -1, length] if is(length, self.shape.len()) => self.flat = true,
+            [-1..=1, length] if is(length, self.shape.len()) => self.flat = true,
             [0 | 1, -1] => self.flat = true,
-            [0 | 1 | -1, c, h, w]
+            [-1..=1, c, h, w]
                 if is(c, channels)
                     && is(h, height)
                     && is(w, width)
@@ -338,11 +341,7 @@ impl<'a> Chain<'a> {
 
     /// The constant that input `index` of `node` is, with its dimensions; `None` if the
     /// node has no such input.
-    fn floats(
-        &self,
-        node: &NodeProto,
-        index: usize,
-    ) -> Result<Option<(Vec<usize>, Vec<f32>)>, Fault> {
+    fn floats(&self, node: &NodeProto, index: usize) -> Result<Option<Constant>, Fault> {
         let Some(name) = node.input.get(index).filter(|name| !name.is_empty()) else {
             return Ok(None);
         };
