@@ -23,10 +23,12 @@ pub const MAX_CLASSES: usize = 1 << 12;
 /// Bytes of a model blob.
 pub const MAX_BLOB: usize = 1 << 28;
 
-/// Nodes of a CPPN, outputs included, inputs not.
+/// Nodes of a CPPN, outputs included, inputs not; 1 byte each.
 ///
-/// A node takes 1 byte.
-pub const CPPN_NODES: usize = 64;
+/// Against the built-in LeNet, elites have 7 nodes on average after 200 generations and
+/// 8 after 1000; the largest of 40 had 21 nodes and 34 connections after 1000. No child
+/// of 4 runs of 1000 generations met a limit.
+pub const CPPN_NODES: usize = 32;
 
 /// Connections of a CPPN, 8 bytes each.
-pub const CPPN_CONNECTIONS: usize = 128;
+pub const CPPN_CONNECTIONS: usize = 64;

@@ -434,7 +434,7 @@ impl<'a> Layer<'a> {
         for (((sums, biases), (multipliers, shifts)), output) in groups.zip(scales).zip(outputs) {
             *output = self.requantize_lanes(sums, biases, multipliers, shifts);
         }
-        if output.len() % LANES == 0 {
+        if output.len().is_multiple_of(LANES) {
             return;
         }
         let last = (

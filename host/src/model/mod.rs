@@ -87,7 +87,7 @@ pub struct Model {
 #[derive(Debug)]
 enum Kind {
     Int8(Cow<'static, [u8]>),
-    Onnx(OnnxModel),
+    Onnx(Box<OnnxModel>),
 }
 
 /// A classifier for one thread.
@@ -139,7 +139,7 @@ impl Model {
         match OnnxModel::from_bytes(&bytes) {
             Ok(model) => {
                 let (shape, classes) = (model.shape(), model.classes());
-                Ok(Self { name, sha256, shape, classes, kind: Kind::Onnx(model) })
+                Ok(Self { name, sha256, shape, classes, kind: Kind::Onnx(Box::new(model)) })
             }
             Err(reason) => Err(ModelError::Onnx { name, reason }),
         }

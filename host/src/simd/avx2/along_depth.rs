@@ -85,7 +85,7 @@ fn dot_products<const R: usize, const P: usize>(
     patches: &[i16],
     stride: usize,
 ) -> [[i32; PATCHES]; R] {
-    assert!(weights.len() >= R * stride && patches.len() >= P * stride && stride % 16 == 0);
+    assert!(weights.len() >= R * stride && patches.len() >= P * stride && stride.is_multiple_of(ROW_ALIGN));
     let mut sums = [[_mm256_setzero_si256(); P]; R];
     let (weights, patches) = (weights.as_ptr(), patches.as_ptr());
     let mut k = 0;
@@ -95,12 +95,12 @@ fn dot_products<const R: usize, const P: usize>(
         let row: [__m256i; R] = core::array::from_fn(|r| unsafe {
             _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.add(r * stride + k).cast::<__m128i>()))
         });
-        for p in 0..P {
-            // SAFETY: as above.
-            let patch =
-                unsafe { _mm256_loadu_si256(patches.add(p * stride + k).cast::<__m256i>()) };
-            for r in 0..R {
-                sums[r][p] = _mm256_add_epi32(sums[r][p], _mm256_madd_epi16(row[r], patch));
+        for (sums, row) in sums.iter_mut().zip(row) {
+            for (p, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: as above.
+                let patch =
+                    unsafe { _mm256_loadu_si256(patches.add(p * stride + k).cast::<__m256i>()) };
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(row, patch));
             }
         }
         k += 16;
