@@ -6,8 +6,11 @@
 //! report knows only the run record, not how it was made
 //! ```
 
+pub mod cli;
+pub mod commands;
 pub mod data;
 pub mod experiment;
+pub mod files;
 pub mod model;
 pub mod report;
 pub mod simd;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `mirage` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mirage::cli::main()
+}

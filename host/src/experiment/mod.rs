@@ -1,3 +1,13 @@
-//! Runs on disk.
+//! Evolution on a workstation: many threads, and a folder that survives anything.
+//!
+//! [`plan`] says what is to be computed, [`engine`] computes generations, [`folder`]
+//! keeps them on disk ([`checkpoint`], [`log`], [`record`]), and [`run`] ties them
+//! together.
 
+pub mod checkpoint;
+pub mod engine;
+pub mod folder;
+pub mod log;
+pub mod plan;
 pub mod record;
+pub mod run;

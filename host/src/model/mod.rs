@@ -1,1 +1,196 @@
-//! Classifiers.
+//! Classifiers: int8 blobs and ONNX networks, found by name or file.
+
+mod int8;
+mod onnx;
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mirage_core::image::{Classifier, Shape};
+use mirage_core::nn::{BlobError, Network};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::experiment::record::ModelRecord;
+use crate::simd::Simd;
+use onnx::OnnxModel;
+
+/// The int8 LeNet that is part of the program.
+static LENET_INT8: &[u8] = include_bytes!("../../models/lenet.q8");
+/// The float LeNet that it was made from.
+static LENET_FLOAT: &[u8] = include_bytes!("../../models/lenet.onnx");
+
+/// Names of the built-in models, the default first.
+pub const BUILT_IN: [&str; 2] = ["lenet", "lenet-float"];
+
+/// Largest model file that is read, bytes.
+const MAX_FILE: u64 = 1 << 30;
+
+/// Why a model cannot be used.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// There is no such built-in model, and no such file.
+    #[error(
+        "model {0:?}: no such file, and no built-in model of that name; built in: lenet, lenet-float"
+    )]
+    Unknown(String),
+    /// The file cannot be read.
+    #[error("model {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is too large to be a model.
+    #[error("model {}: {size} bytes is more than the {MAX_FILE} that a model may have", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The file is not a valid int8 blob.
+    #[error("model {name}: {source}; make it again with `mirage quantize`")]
+    Blob {
+        /// Name or path.
+        name: String,
+        /// What is wrong with it.
+        source: BlobError,
+    },
+    /// The file is not an ONNX classifier that can be run.
+    #[error("model {name}: {reason}")]
+    Onnx {
+        /// Name or path.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A classifier failed while running.
+    #[error("model failed to classify an image: {0}")]
+    Run(String),
+}
+
+/// A classifier that has been loaded and checked.
+#[derive(Debug)]
+pub struct Model {
+    name: String,
+    sha256: String,
+    shape: Shape,
+    classes: usize,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Int8(Cow<'static, [u8]>),
+    Onnx(OnnxModel),
+}
+
+/// A classifier for one thread.
+pub type ThreadClassifier<'a> = Box<dyn Classifier<Error = ModelError> + Send + 'a>;
+
+impl Model {
+    /// Loads a built-in model by name, or a file: an int8 blob or an ONNX network,
+    /// told apart by their first bytes.
+    ///
+    /// # Errors
+    /// If there is no such model or it cannot be run.
+    pub fn load(name: &str) -> Result<Self, ModelError> {
+        match name {
+            "lenet" => Self::from_bytes(name, Cow::Borrowed(LENET_INT8)),
+            "lenet-float" => Self::from_bytes(name, Cow::Borrowed(LENET_FLOAT)),
+            _ => {
+                let path = Path::new(name);
+                let read = |source| ModelError::Read { path: path.to_owned(), source };
+                if !path.exists() {
+                    return Err(ModelError::Unknown(name.to_owned()));
+                }
+                let size = fs::metadata(path).map_err(read)?.len();
+                if size > MAX_FILE {
+                    return Err(ModelError::TooLarge { path: path.to_owned(), size });
+                }
+                Self::from_bytes(name, Cow::Owned(fs::read(path).map_err(read)?))
+            }
+        }
+    }
+
+    /// Makes a model from the bytes of a blob or an ONNX file; `name` is for messages
+    /// and records.
+    ///
+    /// # Errors
+    /// If the bytes are neither, or cannot be run.
+    pub fn from_bytes(name: &str, bytes: Cow<'static, [u8]>) -> Result<Self, ModelError> {
+        let name = name.to_owned();
+        let mut sha256 = String::new();
+        for byte in Sha256::digest(&bytes) {
+            let _ = write!(sha256, "{byte:02x}");
+        }
+        if bytes.starts_with(&mirage_core::nn::blob::MAGIC) {
+            let network = Network::parse(&bytes)
+                .map_err(|source| ModelError::Blob { name: name.clone(), source })?;
+            let (shape, classes) = (network.input(), network.classes());
+            drop(network);
+            return Ok(Self { name, sha256, shape, classes, kind: Kind::Int8(bytes) });
+        }
+        match OnnxModel::from_bytes(&bytes) {
+            Ok(model) => {
+                let (shape, classes) = (model.shape(), model.classes());
+                Ok(Self { name, sha256, shape, classes, kind: Kind::Onnx(model) })
+            }
+            Err(reason) => Err(ModelError::Onnx { name, reason }),
+        }
+    }
+
+    /// Name of a built-in model, or the path as given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Shape of its input images.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// What a run's manifest says of the model.
+    #[must_use]
+    pub fn record(&self) -> ModelRecord {
+        let kind = match self.kind {
+            Kind::Int8(_) => "int8",
+            Kind::Onnx(_) => "onnx",
+        };
+        ModelRecord {
+            name: self.name.clone(),
+            sha256: self.sha256.clone(),
+            kind: kind.to_owned(),
+            input: [self.shape.height, self.shape.width, self.shape.channels],
+            labels: (0..self.classes).map(|class| class.to_string()).collect(),
+        }
+    }
+
+    /// A classifier for one thread, with its own working memory.
+    ///
+    /// # Errors
+    /// If the network cannot be set up.
+    pub fn classifier(&self, simd: Simd) -> Result<ThreadClassifier<'_>, ModelError> {
+        match &self.kind {
+            Kind::Int8(blob) => {
+                let network = Network::parse(blob)
+                    .map_err(|source| ModelError::Blob { name: self.name.clone(), source })?;
+                Ok(Box::new(int8::Int8Classifier::new(network, simd)))
+            }
+            Kind::Onnx(model) => Ok(Box::new(model.classifier())),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! `mirage evolve`: a run, from the command line to the report.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use mirage_core::genome::cppn::{Coordinates, Math};
+use thiserror::Error;
+
+use super::{OutputError, default_threads, print};
+use crate::experiment::folder::{Folder, FolderError};
+use crate::experiment::plan::{MAX_CHILDREN, Plan, PlanError};
+use crate::experiment::run::{self, Progress, RunError, Summary};
+use crate::model::{Model, ModelError};
+use crate::report::{self, ReportError};
+
+/// Arguments of `mirage evolve`.
+#[derive(Args, Debug)]
+pub struct EvolveArgs {
+    /// What to fool: lenet (int8), lenet-float, or the path of an int8 model or ONNX network [default: lenet]
+    #[arg(long, value_name = "NAME|FILE")]
+    model: Option<String>,
+    /// The experiment: mnist-cppn, mnist-direct, mnist-cppn-released, mnist-direct-released [default: mnist-cppn]
+    #[arg(long, value_name = "PRESET")]
+    preset: Option<String>,
+    /// Short for --preset mnist-ENCODING
+    #[arg(long, value_enum, conflicts_with = "preset")]
+    encoding: Option<EncodingName>,
+    /// Generations [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    generations: Option<u32>,
+    /// Children per generation [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CHILDREN)))]
+    children: Option<u32>,
+    /// Seed of all randomness: the same seed gives the same images [default: 1]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// What a CPPN's x and y are [default: the preset's]
+    #[arg(long, value_enum)]
+    coordinates: Option<CoordinatesName>,
+    /// What a CPPN's sine and exponential are made of [default: the preset's]
+    #[arg(long, value_enum)]
+    math: Option<MathName>,
+    /// Worker threads; they change the speed, not the result [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// The run folder [default: runs/MODEL-PRESET-seedS]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on with the run in the folder; with a larger --generations also past its end
+    #[arg(long)]
+    resume: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EncodingName {
+    /// A pattern-producing network
+    Cppn,
+    /// One gene per pixel
+    Direct,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CoordinatesName {
+    /// −1 to 1 across the image, as in Picbreeder
+    Centred,
+    /// Column and row, as in the paper's released code
+    Pixels,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MathName {
+    /// Accurate to the last bits, and fast where there are vectors
+    Polynomial,
+    /// Accurate to about 0.001, small and fast on small processors
+    Micromath,
+}
+
+/// Why `mirage evolve` failed.
+#[derive(Debug, Error)]
+pub enum EvolveError {
+    /// The options make no plan.
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    /// The model cannot be used.
+    #[error("--model: {0}")]
+    Model(#[from] ModelError),
+    /// The folder of the run to resume cannot be read.
+    #[error("{0}")]
+    Folder(#[from] FolderError),
+    /// The run stopped.
+    #[error("{0}")]
+    Run(#[from] RunError),
+    /// The run is done and its report cannot be written.
+    #[error("{0}")]
+    Report(#[from] ReportError),
+    /// The result cannot be printed.
+    #[error("{0}")]
+    Output(#[from] OutputError),
+    /// An option contradicts the run that is to go on.
+    #[error("{option}: the run in {} was made with {value}; leave the option out, or choose another --out", folder.display())]
+    Contradiction {
+        /// The option.
+        option: &'static str,
+        /// The value in the run.
+        value: String,
+        /// The run folder.
+        folder: PathBuf,
+    },
+}
+
+/// Runs `mirage evolve`.
+///
+/// # Errors
+/// [`EvolveError`].
+pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
+    let named = args.named_folder();
+    let found = match &named {
+        Some(folder) if args.resume && folder.has_run() => Some(folder.manifest()?),
+        _ => None,
+    };
+    let (plan, model, folder) = match (found, named) {
+        (Some(manifest), Some(folder)) => {
+            let mut plan = Plan::of(&manifest)?;
+            args.check(&plan, &folder)?;
+            plan.generations = args.generations.unwrap_or(plan.generations);
+            let name = args.model.as_deref().unwrap_or(&manifest.model.name);
+            (plan, Model::load(name)?, folder)
+        }
+        (_, named) => {
+            let plan = args.plan()?;
+            let model = Model::load(args.model.as_deref().unwrap_or("lenet"))?;
+            let folder = named.unwrap_or_else(|| default_folder(&plan, &model));
+            if args.resume && folder.has_run() {
+                args.check(&Plan::of(&folder.manifest()?)?, &folder)?;
+            }
+            (plan, model, folder)
+        }
+    };
+    let threads = args.threads.map_or_else(|| default_threads().get(), usize::from);
+    let bar = progress_bar(&plan);
+    let (summary, record) = run::run(&plan, &model, &folder, threads, args.resume, &mut |now| {
+        show(&bar, now);
+    })?;
+    bar.finish_and_clear();
+    report::write_all(&record, folder.path())?;
+    if args.json {
+        print(&format!("{}\n", serde_json::json!(summary)))?;
+    } else {
+        print(&in_words(&summary))?;
+    }
+    Ok(())
+}
+
+impl EvolveArgs {
+    fn named_folder(&self) -> Option<Folder> {
+        self.out.as_ref().map(Folder::new)
+    }
+
+    /// The name of the preset, if one was asked for.
+    fn preset_name(&self) -> Option<&str> {
+        match self.encoding {
+            Some(EncodingName::Cppn) => Some("mnist-cppn"),
+            Some(EncodingName::Direct) => Some("mnist-direct"),
+            None => self.preset.as_deref(),
+        }
+    }
+
+    /// The plan of a new run.
+    fn plan(&self) -> Result<Plan, PlanError> {
+        let mut plan =
+            Plan::preset(self.preset_name().unwrap_or("mnist-cppn"), self.seed.unwrap_or(1))?;
+        plan.children = self.children.unwrap_or(plan.children);
+        plan.generations = self.generations.unwrap_or(plan.generations);
+        match self.coordinates {
+            Some(CoordinatesName::Centred) => plan.set_coordinates(Coordinates::Centred)?,
+            Some(CoordinatesName::Pixels) => plan.set_coordinates(Coordinates::Pixels)?,
+            None => {}
+        }
+        match self.math {
+            Some(MathName::Polynomial) => plan.set_math(Math::Polynomial)?,
+            Some(MathName::Micromath) => plan.set_math(Math::Micromath)?,
+            None => {}
+        }
+        Ok(plan)
+    }
+
+    /// Checks that no option contradicts the plan of the run that is to go on.
+    fn check(&self, plan: &Plan, folder: &Folder) -> Result<(), EvolveError> {
+        let contradiction = |option, value: String| {
+            Err(EvolveError::Contradiction { option, value, folder: folder.path().to_owned() })
+        };
+        if self.preset_name().is_some_and(|name| name != plan.preset) {
+            let option = if self.encoding.is_some() { "--encoding" } else { "--preset" };
+            return contradiction(option, format!("preset {}", plan.preset));
+        }
+        if self.seed.is_some_and(|seed| seed != plan.seed) {
+            return contradiction("--seed", format!("seed {}", plan.seed));
+        }
+        if self.children.is_some_and(|children| children != plan.children) {
+            return contradiction("--children", format!("{} children", plan.children));
+        }
+        let mut asked = plan.clone();
+        if let Some(name) = self.coordinates {
+            asked.set_coordinates(match name {
+                CoordinatesName::Centred => Coordinates::Centred,
+                CoordinatesName::Pixels => Coordinates::Pixels,
+            })?;
+            if asked != *plan {
+                return contradiction("--coordinates", "the other kind".to_owned());
+            }
+        }
+        if let Some(name) = self.math {
+            asked.set_math(match name {
+                MathName::Polynomial => Math::Polynomial,
+                MathName::Micromath => Math::Micromath,
+            })?;
+            if asked != *plan {
+                return contradiction("--math", "the other kind".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `runs/MODEL-PRESET-seedS`; the model by its file name.
+fn default_folder(plan: &Plan, model: &Model) -> Folder {
+    let model = std::path::Path::new(model.name()).file_stem().unwrap_or_default();
+    let model = model.to_string_lossy();
+    Folder::new(PathBuf::from("runs").join(format!("{model}-{}-seed{}", plan.preset, plan.seed)))
+}
+
+/// A progress bar on standard error, where that is a terminal.
+fn progress_bar(plan: &Plan) -> ProgressBar {
+    let bar = ProgressBar::new(u64::from(plan.generations));
+    let template = "generation {pos}/{len} {wide_bar} {msg}  {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn show(bar: &ProgressBar, now: Progress) {
+    bar.set_position(u64::from(now.generation));
+    bar.set_message(format!(
+        "median {:.3} %, {} of {} classes ≥ 99.99 %",
+        f64::from(now.median) * 100.0,
+        now.certain,
+        now.classes
+    ));
+}
+
+/// The result for a person.
+fn in_words(summary: &Summary) -> String {
+    let rate = summary.evaluations as f64 / summary.seconds.max(1e-9);
+    let mut text = format!(
+        "{} evolved against {} for {} generations, {} images in {:.1} s ({rate:.0} per second)\n",
+        summary.preset, summary.model, summary.generations, summary.evaluations, summary.seconds
+    );
+    if summary.classes <= 20 {
+        for (class, confidence) in summary.confidences.iter().enumerate() {
+            match confidence {
+                Some(confidence) => {
+                    text += &format!("  {class:>3}  {:.4} %\n", f64::from(*confidence) * 100.0);
+                }
+                None => text += &format!("  {class:>3}  no image\n"),
+            }
+        }
+    }
+    text += &format!(
+        "median confidence {:.4} %, {} of {} classes at 99.99 % or more\ndigest {}\nlook at {}\n",
+        f64::from(summary.median_confidence) * 100.0,
+        summary.classes_at_9999,
+        summary.classes,
+        summary.digest,
+        PathBuf::from(&summary.folder).join("report.html").display()
+    );
+    text
+}

@@ -1,0 +1,35 @@
+//! What the command line can do, one module per command.
+
+pub mod classify;
+pub mod completions;
+pub mod data;
+pub mod evolve;
+pub mod quantize;
+pub mod report;
+pub mod train;
+
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+
+/// Standard output could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct OutputError(io::Error);
+
+/// Prints a result. A reader that has closed the pipe is no error.
+///
+/// # Errors
+/// If standard output cannot be written for another reason.
+pub fn print(text: &str) -> Result<(), OutputError> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(OutputError(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Threads to use unless told: as many as the machine runs at a time.
+#[must_use]
+pub fn default_threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

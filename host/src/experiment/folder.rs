@@ -1,0 +1,192 @@
+//! The folder of a run.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::checkpoint::CheckpointError;
+use super::record::{HistoryRow, Manifest};
+use crate::files;
+
+/// Why a run folder cannot be used.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// The folder of a new run exists and is not empty.
+    #[error("--out {}: the folder exists already; add --resume to go on with its run, or choose another", .0.display())]
+    Exists(PathBuf),
+    /// The path is a file.
+    #[error("--out {}: this is a file, not a folder; choose another", .0.display())]
+    NotAFolder(PathBuf),
+    /// There is no run in the folder.
+    #[error("{}: there is no run in this folder (no run.json)", .0.display())]
+    NoRun(PathBuf),
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}; check permissions and free space, then go on with --resume", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A text file is damaged.
+    #[error("{}: {reason}; restore the file, or start again with another --out", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The checkpoint is damaged or another run's.
+    #[error("{}: {source}; restore the file, or start again with another --out", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CheckpointError,
+    },
+}
+
+/// The folder of a run, by its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The folder at `path`, whether or not it exists.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of `run.json`.
+    #[must_use]
+    pub fn manifest_path(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
+    /// The path of `checkpoint.bin`.
+    #[must_use]
+    pub fn checkpoint_path(&self) -> PathBuf {
+        self.path.join("checkpoint.bin")
+    }
+
+    /// The path of `history.csv`.
+    #[must_use]
+    pub fn history_path(&self) -> PathBuf {
+        self.path.join("history.csv")
+    }
+
+    /// The path of `lineage.csv`.
+    #[must_use]
+    pub fn lineage_path(&self) -> PathBuf {
+        self.path.join("lineage.csv")
+    }
+
+    /// Whether the folder has a run, that is, a `run.json`.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        self.manifest_path().exists()
+    }
+
+    /// Makes the folder for a new run, with its parents; an empty one will do, and one
+    /// where a run was killed before it wrote its first file.
+    ///
+    /// # Errors
+    /// If there is something in it already, or it cannot be made.
+    pub fn create(&self) -> Result<(), FolderError> {
+        let write = |source| FolderError::Write { path: self.path.clone(), source };
+        if self.path.exists() && !self.path.is_dir() {
+            return Err(FolderError::NotAFolder(self.path.clone()));
+        }
+        fs::create_dir_all(&self.path).map_err(write)?;
+        let is_temporary = |name: &str| name.starts_with(files::TEMPORARY);
+        for entry in fs::read_dir(&self.path).map_err(write)? {
+            let name = entry.map_err(write)?.file_name();
+            if !name.to_str().is_some_and(is_temporary) {
+                return Err(FolderError::Exists(self.path.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `run.json`.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), FolderError> {
+        let path = self.manifest_path();
+        let json = serde_json::to_string_pretty(manifest).map_err(io::Error::from);
+        json.and_then(|json| files::write(&path, (json + "\n").as_bytes()))
+            .map_err(|source| FolderError::Write { path, source })
+    }
+
+    /// Reads `run.json`.
+    ///
+    /// # Errors
+    /// If there is none, or it is not one of this version.
+    pub fn manifest(&self) -> Result<Manifest, FolderError> {
+        let path = self.manifest_path();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(FolderError::NoRun(self.path.clone()));
+            }
+            Err(source) => return Err(FolderError::Read { path, source }),
+        };
+        serde_json::from_str(&text)
+            .map_err(|error| FolderError::Damaged { path, reason: error.to_string() })
+    }
+
+    /// Writes `checkpoint.bin`.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn write_checkpoint(&self, bytes: &[u8]) -> Result<(), FolderError> {
+        let path = self.checkpoint_path();
+        files::write(&path, bytes).map_err(|source| FolderError::Write { path, source })
+    }
+
+    /// Reads `checkpoint.bin`; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub fn checkpoint(&self) -> Result<Option<Vec<u8>>, FolderError> {
+        let path = self.checkpoint_path();
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(FolderError::Read { path, source }),
+        }
+    }
+
+    /// Reads `history.csv`, up to `length` bytes.
+    ///
+    /// # Errors
+    /// If it cannot be read, or a row is not one.
+    pub fn history(&self, length: u64) -> Result<Vec<HistoryRow>, FolderError> {
+        let path = self.history_path();
+        let bytes =
+            fs::read(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
+        csv::Reader::from_reader(&bytes[..length])
+            .deserialize()
+            .collect::<Result<_, csv::Error>>()
+            .map_err(|error| FolderError::Damaged { path, reason: error.to_string() })
+    }
+}

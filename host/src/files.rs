@@ -1,0 +1,64 @@
+//! Files that are there whole or not at all.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile};
+
+/// Prefix of the names of files that are being written. A process killed meanwhile
+/// leaves one behind; nothing reads it.
+pub const TEMPORARY: &str = ".mirage-";
+
+/// Writes `bytes` under a temporary name in the same folder, through to the disk, and
+/// renames: whoever opens `path` finds the old contents or the new.
+///
+/// # Errors
+/// If the folder or the disk does not take it; `path` is then as it was.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (mut file, folder) = temporary(path)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    // The rename reaches the disk with the folder; where folders cannot be synced, the
+    // system decides when.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+fn temporary(path: &Path) -> io::Result<(NamedTempFile, &Path)> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = Builder::new();
+    builder.prefix(TEMPORARY);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As other programs create files; the process's umask takes from it.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    Ok((builder.tempfile_in(folder)?, folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn no_folder_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(write(&folder.path().join("missing").join("file"), b"").is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! How confidence rose over the generations, from the sparse rows of a run's history.
+
+use super::figures::quantile;
+use crate::experiment::record::RunRecord;
+
+/// Most points of a summary over classes; a long run is sampled, evenly by ratio.
+const MAX_POINTS: usize = 400;
+
+/// A curve that keeps each value until the next point: generation and confidence.
+pub(super) type Steps = Vec<(u32, f32)>;
+
+/// The curve of every class, by class index; empty for a class without rows. Rows
+/// that do not raise the confidence are left out.
+pub(super) fn per_class(record: &RunRecord) -> Vec<Steps> {
+    let mut curves = vec![Steps::new(); record.manifest.model.labels.len()];
+    let mut rows: Vec<_> = record.history.iter().collect();
+    rows.sort_by_key(|row| row.generation);
+    for row in rows {
+        if let Some(curve) = curves.get_mut(row.class as usize) {
+            let best = curve.last().map_or(0.0, |&(_, best)| best);
+            if row.confidence > best {
+                // Of several rises in a generation the highest counts.
+                curve.pop_if(|&mut (generation, _)| generation == row.generation);
+                curve.push((row.generation, row.confidence));
+            }
+        }
+    }
+    curves
+}
+
+/// The last generation that a chart has to show, at least 1.
+pub(super) fn last_generation(record: &RunRecord) -> u32 {
+    let rows = record.history.iter().map(|row| row.generation);
+    rows.max().unwrap_or(0).max(record.manifest.generations_done).max(1)
+}
+
+/// Quantiles over all classes as curves, one per entry of `levels` (0 ..= 1), up to
+/// generation `last`. A class counts as 0 before its first row.
+pub(super) fn quantiles<const N: usize>(
+    curves: &[Steps],
+    last: u32,
+    levels: [f64; N],
+) -> [Steps; N] {
+    let mut generations: Vec<u32> =
+        curves.iter().flatten().map(|&(generation, _)| generation).collect();
+    generations.push(last);
+    generations.sort_unstable();
+    generations.dedup();
+    if generations.len() > MAX_POINTS {
+        let ratio = |i: usize| f64::from(last).powf(i as f64 / (MAX_POINTS - 1) as f64);
+        generations = (0..MAX_POINTS).map(|i| ratio(i).round() as u32).collect();
+        generations.dedup();
+    }
+    let mut next = vec![0; curves.len()];
+    let mut values = vec![0.0; curves.len()];
+    let mut result = [const { Steps::new() }; N];
+    for generation in generations {
+        for ((curve, next), value) in curves.iter().zip(&mut next).zip(&mut values) {
+            while let Some(&(_, confidence)) =
+                curve.get(*next).filter(|point| point.0 <= generation)
+            {
+                *value = confidence;
+                *next += 1;
+            }
+        }
+        let mut sorted = values.clone();
+        for (steps, level) in result.iter_mut().zip(levels) {
+            if let Some(value) = quantile(&mut sorted, level) {
+                steps.push((generation, value));
+            }
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+    use crate::experiment::record::HistoryRow;
+
+    fn row(generation: u32, class: u32, confidence: f32) -> HistoryRow {
+        HistoryRow { generation, evaluations: 0, class, confidence }
+    }
+
+    #[test]
+    fn curves_only_rise() {
+        let mut record = sample::digits();
+        record.history = vec![
+            row(5, 1, 0.8),
+            row(1, 1, 0.5),
+            row(5, 1, 0.9),
+            row(7, 1, 0.4),
+            row(8, 1, f32::NAN),
+            row(8, 99, 0.9),
+        ];
+        let curves = per_class(&record);
+        assert_eq!(curves[1], [(1, 0.5), (5, 0.9)]);
+        assert!(curves[0].is_empty());
+        assert_eq!(last_generation(&record), 200);
+    }
+
+    #[test]
+    fn the_median_counts_missing_classes_as_zero() {
+        let curves = vec![vec![(1, 0.5), (4, 0.9)], vec![(2, 0.7)], vec![]];
+        let [median, best] = quantiles(&curves, 10, [0.5, 1.0]);
+        assert_eq!(median, [(1, 0.0), (2, 0.5), (4, 0.7), (10, 0.7)]);
+        assert_eq!(best, [(1, 0.5), (2, 0.7), (4, 0.9), (10, 0.9)]);
+        assert_eq!(quantiles(&[], 10, [0.5]), [vec![]]);
+    }
+
+    #[test]
+    fn long_runs_are_sampled() {
+        let curve: Steps = (1..=5000).map(|g| (g, g as f32 / 5000.0)).collect();
+        let [median] = quantiles(&[curve], 5000, [0.5]);
+        assert!(median.len() <= MAX_POINTS);
+        assert_eq!(median.last(), Some(&(5000, 1.0)));
+    }
+}

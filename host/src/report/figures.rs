@@ -1,0 +1,147 @@
+//! The numbers of a report and how they are written.
+
+use crate::experiment::record::RunRecord;
+
+/// The confidence that counts as fooled: the paper's 99.99 %.
+pub(super) const FOOLED: f32 = 0.9999;
+
+/// Shown where there is no number.
+pub(super) const NONE: &str = "–";
+
+/// The confidence of each class's champion, by class index; 0 for a class without one.
+pub(super) fn confidences(record: &RunRecord) -> Vec<f32> {
+    let mut all = vec![0.0; record.manifest.model.labels.len()];
+    for champion in &record.champions {
+        if let Some(slot) = all.get_mut(champion.class) {
+            // A confidence that is not a number counts for nothing.
+            *slot = champion.confidence.max(0.0);
+        }
+    }
+    all
+}
+
+/// The value below which a share `q` (0 ..= 1) of the values lies, between neighbours
+/// on a straight line. The values are sorted in place; `None` if there are none.
+pub(super) fn quantile(values: &mut [f32], q: f64) -> Option<f32> {
+    values.sort_by(f32::total_cmp);
+    let position = q * values.len().checked_sub(1)? as f64;
+    let (low, high) = (values[position.floor() as usize], values[position.ceil() as usize]);
+    Some(low + (high - low) * position.fract() as f32)
+}
+
+/// A confidence in per cent: `99.998 %`. More digits are shown the closer it is to
+/// certainty, and they are cut, not rounded: only 1 itself reads `100 %`.
+pub(super) fn percent(confidence: f32) -> String {
+    if confidence.is_nan() {
+        return NONE.to_owned();
+    }
+    let digits = match confidence {
+        ..0.99 => 1,
+        ..0.99999 => 3,
+        1.0.. => 0,
+        _ => 5,
+    };
+    // The shortest decimal that means this f32: 0.9999 is 99.99 %, not 99.98999.
+    let exact: f64 = confidence.to_string().parse().unwrap_or(f64::from(confidence));
+    let scale = 10f64.powi(digits);
+    let cut = (exact * 100.0 * scale + 1e-6).floor() / scale;
+    format!("{cut:.*} %", digits as usize)
+}
+
+/// A count with a thin space before every third digit: `40 000`.
+pub(super) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time for people: `0.42 s`, `3 min 20 s`, `2 h 5 min`.
+pub(super) fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return NONE.to_owned();
+    }
+    let whole = seconds.round() as u64;
+    match whole {
+        0..10 => format!("{seconds:.2} s"),
+        10..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// Evaluations per second, `None` where no time has passed.
+pub(super) fn rate(evaluations: u64, seconds: f64) -> Option<u64> {
+    (seconds > 0.0 && seconds.is_finite()).then(|| (evaluations as f64 / seconds).round() as u64)
+}
+
+/// The command that makes the run again.
+pub(super) fn command(record: &RunRecord) -> String {
+    let manifest = &record.manifest;
+    format!(
+        "mirage evolve --preset {} --model {} --generations {} --children {} --seed {}",
+        quoted(&manifest.preset),
+        quoted(&manifest.model.name),
+        manifest.generations,
+        manifest.children,
+        manifest.seed
+    )
+}
+
+/// `text` as one word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,+=@".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_never_promises_more_than_there_is() {
+        for (confidence, text) in [
+            (0.0, "0.0 %"),
+            (0.876_9, "87.6 %"),
+            (0.99, "99.000 %"),
+            (0.9999, "99.990 %"),
+            (0.999_98, "99.998 %"),
+            (0.999_989_9, "99.998 %"),
+            (0.999_999_4, "99.99994 %"),
+            (1.0, "100 %"),
+            (f32::NAN, "–"),
+        ] {
+            assert_eq!(percent(confidence), text);
+        }
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(count(7), "7");
+        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(duration(1.734), "1.73 s");
+        assert_eq!(duration(61.0), "1 min 1 s");
+        assert_eq!(duration(7500.0), "2 h 5 min");
+        assert_eq!(duration(f64::NAN), "–");
+        assert_eq!(rate(100, 0.0), None);
+        assert_eq!(rate(100, 0.5), Some(200));
+        assert_eq!(quoted("models/a b's.onnx"), r"'models/a b'\''s.onnx'");
+        assert_eq!(quoted("lenet"), "lenet");
+    }
+
+    #[test]
+    fn quantiles_lie_between_neighbours() {
+        assert_eq!(quantile(&mut [], 0.5), None);
+        assert_eq!(quantile(&mut [4.0, 1.0], 0.5), Some(2.5));
+        assert_eq!(quantile(&mut [4.0, 1.0, 2.0], 0.25), Some(1.5));
+    }
+}

@@ -1,0 +1,281 @@
+//! Grey and colour images of 8 bits per channel, to and from PNG.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use png::{BitDepth, ColorType, Decoder, DecodingError, Encoder, Limits, Transformations};
+
+/// Largest width and height that [`Image::open`] accepts, in pixels.
+pub const MAX_SIDE: usize = 4096;
+
+/// An image in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels per row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+    /// `height × width × channels` bytes, row by row, channels together.
+    pub pixels: Vec<u8>,
+}
+
+/// Why a PNG file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The file could not be opened or read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no PNG, or a damaged one.
+    #[error("{}: not a valid PNG image ({reason}); convert or copy it again", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// The image is larger than [`MAX_SIDE`] pixels on a side.
+    #[error("{}: {width} × {height} pixels, at most {MAX_SIDE} on a side; make it smaller", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+    },
+}
+
+impl Image {
+    /// Reads a PNG file of any kind.
+    ///
+    /// Palettes are looked up, fewer bits are scaled to 8, of 16 bits the upper 8 are
+    /// kept, and transparent pixels are laid over black. Of an animation the first
+    /// frame is read. The size is checked before memory is taken for the pixels.
+    ///
+    /// # Errors
+    /// [`ImageError`], naming the file.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        let fail = |error| decoding_error(path, error);
+        let file = File::open(path)
+            .map_err(|source| ImageError::Read { path: path.to_owned(), source })?;
+        // Twice the pixels: the decoder also holds what it inflates.
+        let limits = Limits { bytes: 2 * 4 * MAX_SIDE * MAX_SIDE };
+        let mut decoder = Decoder::new_with_limits(BufReader::new(file), limits);
+        decoder.set_transformations(Transformations::normalize_to_color8());
+        let (width, height) = {
+            let header = decoder.read_header_info().map_err(fail)?;
+            (header.width, header.height)
+        };
+        if width.max(height) as usize > MAX_SIDE {
+            return Err(ImageError::TooLarge { path: path.to_owned(), width, height });
+        }
+        let mut reader = decoder.read_info().map_err(fail)?;
+        let size =
+            reader.output_buffer_size().ok_or_else(|| fail(DecodingError::LimitsExceeded))?;
+        let mut bytes = vec![0; size];
+        let frame = reader.next_frame(&mut bytes).map_err(fail)?;
+        bytes.truncate(frame.buffer_size());
+
+        let (channels, alpha) = match frame.color_type {
+            ColorType::Grayscale => (1, false),
+            ColorType::GrayscaleAlpha => (1, true),
+            ColorType::Rgb => (3, false),
+            ColorType::Rgba => (3, true),
+            ColorType::Indexed => {
+                let reason = "a palette that could not be looked up".to_owned();
+                return Err(ImageError::Malformed { path: path.to_owned(), reason });
+            }
+        };
+        let pixels = if alpha { over_black(&bytes, channels) } else { bytes };
+        Ok(Self { width: frame.width as usize, height: frame.height as usize, channels, pixels })
+    }
+
+    /// The image as the bytes of a PNG file; the same image gives the same bytes.
+    ///
+    /// # Errors
+    /// If `pixels` does not have the length that the other fields ask for, or a side is 0.
+    pub fn to_png(&self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let side = |n: usize| u32::try_from(n).map_err(std::io::Error::other);
+        let mut encoder = Encoder::new(&mut bytes, side(self.width)?, side(self.height)?);
+        encoder.set_color(if self.channels == 1 { ColorType::Grayscale } else { ColorType::Rgb });
+        encoder.set_depth(BitDepth::Eight);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&self.pixels)?;
+        writer.finish()?;
+        Ok(bytes)
+    }
+
+    /// The image with every pixel repeated `factor` times in both directions.
+    pub fn enlarged(&self, factor: usize) -> Self {
+        let mut pixels = Vec::with_capacity(self.pixels.len() * factor * factor);
+        for row in self.pixels.chunks_exact((self.width * self.channels).max(1)) {
+            let start = pixels.len();
+            for pixel in row.chunks_exact(self.channels) {
+                (0..factor).for_each(|_| pixels.extend_from_slice(pixel));
+            }
+            let end = pixels.len();
+            (1..factor).for_each(|_| pixels.extend_from_within(start..end));
+        }
+        Self {
+            width: self.width * factor,
+            height: self.height * factor,
+            channels: self.channels,
+            pixels,
+        }
+    }
+
+    /// The image at `1 / factor` of its size: each pixel is the mean of a square of
+    /// `factor × factor`; what is left over at the right and the bottom is cut off.
+    pub fn reduced(&self, factor: usize) -> Self {
+        let (width, height) = (self.width / factor, self.height / factor);
+        let mut pixels = Vec::with_capacity(width * height * self.channels);
+        for y in 0..height {
+            for x in 0..width {
+                for channel in 0..self.channels {
+                    let row =
+                        |j: usize| ((y * factor + j) * self.width + x * factor) * self.channels;
+                    let sum: usize = (0..factor * factor)
+                        .map(|k| row(k / factor) + (k % factor) * self.channels + channel)
+                        .map(|at| usize::from(self.pixels[at]))
+                        .sum();
+                    let area = factor * factor;
+                    pixels.push(((sum + area / 2) / area) as u8);
+                }
+            }
+        }
+        Self { width, height, channels: self.channels, pixels }
+    }
+
+    /// The image scaled by a whole number, up or down, so that its longer side comes
+    /// close to `side` pixels without passing it. Enlarged pixels keep sharp edges.
+    pub fn scaled_to(&self, side: usize) -> Self {
+        let longer = self.width.max(self.height).max(1);
+        if longer <= side {
+            self.enlarged(side / longer)
+        } else {
+            self.reduced(longer.div_ceil(side.max(1)))
+        }
+    }
+}
+
+/// Drops the last channel of each pixel after weighting the others with it.
+fn over_black(bytes: &[u8], channels: usize) -> Vec<u8> {
+    let weighted = |value: u8, alpha: u8| ((u16::from(value) * u16::from(alpha) + 127) / 255) as u8;
+    bytes
+        .chunks_exact(channels + 1)
+        .flat_map(|pixel| pixel[..channels].iter().map(move |&v| weighted(v, pixel[channels])))
+        .collect()
+}
+
+fn decoding_error(path: &Path, error: DecodingError) -> ImageError {
+    let path = path.to_owned();
+    match error {
+        DecodingError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
+            ImageError::Read { path, source }
+        }
+        other => ImageError::Malformed { path, reason: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn encode(color: ColorType, depth: BitDepth, palette: Option<&[u8]>, data: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        if let Some(palette) = palette {
+            encoder.set_palette(palette.to_vec());
+        }
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(data).unwrap();
+        writer.finish().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn png_gives_back_the_pixels() {
+        for channels in [1, 3] {
+            let pixels = (0..6 * channels).map(|n| (n * 13) as u8).collect();
+            let image = Image { width: 3, height: 2, channels, pixels };
+            let (_folder, path) = write("a.png", &image.to_png().unwrap());
+            assert_eq!(Image::open(&path).unwrap(), image);
+        }
+    }
+
+    #[test]
+    fn every_kind_of_png_becomes_8_bit_grey_or_colour() {
+        use BitDepth::{Eight, One, Sixteen};
+        type Case<'a> = (ColorType, BitDepth, Option<&'a [u8]>, &'a [u8], &'a [u8]);
+        let cases: [Case<'_>; 6] = [
+            (ColorType::Grayscale, One, None, &[0b0100_0000], &[0, 255]),
+            (ColorType::Grayscale, Sixteen, None, &[1, 2, 255, 255], &[1, 255]),
+            (ColorType::GrayscaleAlpha, Eight, None, &[200, 255, 200, 0], &[200, 0]),
+            (ColorType::Rgb, Eight, None, &[1, 2, 3, 4, 5, 6], &[1, 2, 3, 4, 5, 6]),
+            (ColorType::Rgba, Eight, None, &[1, 2, 3, 255, 255, 100, 0, 51], &[1, 2, 3, 51, 20, 0]),
+            (ColorType::Indexed, Eight, Some(&[9, 8, 7, 6, 5, 4]), &[1, 0], &[6, 5, 4, 9, 8, 7]),
+        ];
+        for (color, depth, palette, data, expected) in cases {
+            let (_folder, path) = write("a.png", &encode(color, depth, palette, data));
+            let image = Image::open(&path).unwrap();
+            assert_eq!(image.pixels, expected, "{color:?} {depth:?}");
+            assert_eq!((image.width, image.height), (2, 1));
+            assert_eq!(image.channels, expected.len() / 2);
+        }
+    }
+
+    #[test]
+    fn bad_files_are_named() {
+        let good = encode(ColorType::Grayscale, BitDepth::Eight, None, &[1, 2]);
+        let mut huge = good.clone();
+        huge[16..20].copy_from_slice(&1_000_000u32.to_be_bytes());
+        // The header's checksum covers the width.
+        let crc = crc32fast::hash(&huge[12..29]);
+        huge[29..33].copy_from_slice(&crc.to_be_bytes());
+        for (bytes, word) in [
+            (&b"GIF89a"[..], "not a valid PNG"),
+            (&[], "not a valid PNG"),
+            (&good[..good.len() - 20], "not a valid PNG"),
+            (&huge, "1000000 × 1 pixels"),
+        ] {
+            let (_folder, path) = write("bad.png", bytes);
+            let message = Image::open(&path).unwrap_err().to_string();
+            assert!(message.contains(word) && message.contains("bad.png"), "{message}");
+            assert!(!message.contains('\n'));
+        }
+        let missing = Image::open(Path::new("/nonexistent/x.png")).unwrap_err().to_string();
+        assert!(missing.starts_with("cannot read /nonexistent/x.png"), "{missing}");
+    }
+
+    #[test]
+    fn scaling_keeps_the_picture() {
+        let image = Image { width: 2, height: 1, channels: 1, pixels: vec![10, 30] };
+        assert_eq!(image.enlarged(2).pixels, [10, 10, 30, 30, 10, 10, 30, 30]);
+        assert_eq!(image.enlarged(3).reduced(3), image);
+        assert_eq!(image.scaled_to(7).width, 6);
+        assert_eq!(image.scaled_to(1).width, 1);
+    }
+
+    #[test]
+    fn wrong_length_is_an_error() {
+        assert!(Image { width: 2, height: 2, channels: 1, pixels: vec![0] }.to_png().is_err());
+    }
+}
