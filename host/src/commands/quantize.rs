@@ -9,6 +9,7 @@ use mirage_core::nn::{ForwardError, Network};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::train::{json, sha256, share};
 use super::{OutputError, default_threads, print};
 use crate::data::idx::{Dataset, DatasetError, Images, Split};
 use crate::data::{NoDataDir, data_dir};
@@ -151,7 +152,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), QuantizeCommandError> {
     let threads = args.threads.unwrap_or_else(default_threads).get();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     let compare = || quantize::compare(&network, rule, &int8, Simd::detect(), &test);
-    let Comparison { images: test_images, float_accuracy, int8_accuracy, agreement } = pool
+    let Comparison { images: test_images, float_errors, int8_errors, agreeing } = pool
         .install(compare)
         .map_err(|error| QuantizeCommandError::Test { path: folder.clone(), error })?;
     files::write(&args.out, &blob)
@@ -161,14 +162,14 @@ pub fn run(args: &QuantizeArgs) -> Result<(), QuantizeCommandError> {
         model: &args.model,
         calibration_images: images.count,
         test_images,
-        float_error: 1.0 - float_accuracy,
-        int8_error: 1.0 - int8_accuracy,
-        agreement,
+        float_error: share(float_errors, test_images),
+        int8_error: share(int8_errors, test_images),
+        agreement: share(agreeing, test_images),
         bytes: blob.len(),
         out: &args.out,
-        sha256: super::train::sha256(&blob),
+        sha256: sha256(&blob),
     };
-    Ok(print(&if args.json { super::train::json(&outcome) } else { text(&outcome) })?)
+    Ok(print(&if args.json { json(&outcome) } else { text(&outcome) })?)
 }
 
 /// The first `count` images.
@@ -194,4 +195,86 @@ fn text(outcome: &Outcome<'_>) -> String {
         outcome.bytes,
         outcome.sha256
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    use super::super::train;
+
+    #[derive(Parser)]
+    enum Cli {
+        Train(train::TrainArgs),
+        Quantize(QuantizeArgs),
+    }
+
+    /// Runs a command line and gives the error it ends with.
+    fn run_line(line: &str) -> Result<(), String> {
+        match Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())? {
+            Cli::Train(args) => train::run(&args).map_err(|error| error.to_string()),
+            Cli::Quantize(args) => run(&args).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// A data set of 40 + 20 images of 6 × 6 pixels, whose brightness is their label.
+    fn write_data(folder: &Path) {
+        for (split, count) in [(Split::Train, 40u8), (Split::Test, 20)] {
+            let (images, labels) = split.files();
+            let header = |magic: u32, dimensions: &[u32]| -> Vec<u8> {
+                std::iter::once(&magic).chain(dimensions).flat_map(|n| n.to_be_bytes()).collect()
+            };
+            let mut bytes = header(0x0803, &[count.into(), 6, 6]);
+            bytes.extend((0..count).flat_map(|i| [i % 10 * 25; 36]));
+            std::fs::write(folder.join(images), bytes).unwrap();
+            let mut bytes = header(0x0801, &[count.into()]);
+            bytes.extend((0..count).map(|i| i % 10));
+            std::fs::write(folder.join(labels), bytes).unwrap();
+        }
+    }
+
+    #[test]
+    fn from_idx_files_to_an_int8_model_and_nothing_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        write_data(folder.path());
+        let dir = folder.path().display();
+        let train = format!("mirage train --data {dir} --epochs 2 --json --out {dir}/n.onnx");
+        let error = run_line(&train).unwrap_err();
+        assert!(error.starts_with("--network: layer 3"), "{error}");
+
+        let train = format!("{train} --network maxpool2,dense10");
+        run_line(&format!("{train} --threads 1")).unwrap();
+        let first = std::fs::read(folder.path().join("n.onnx")).unwrap();
+        let error = run_line(&train).unwrap_err();
+        assert!(error.contains("n.onnx exists") && error.contains("--force"), "{error}");
+        run_line(&format!("{train} --force --threads 3")).unwrap();
+        assert!(std::fs::read(folder.path().join("n.onnx")).unwrap() == first);
+
+        let quantize = format!("mirage quantize --data {dir} {dir}/n.onnx --out {dir}/n.q8");
+        let error = run_line(&quantize).unwrap_err();
+        assert!(error.starts_with("--calibrate: 500 is not within 1 to 40"), "{error}");
+        run_line(&format!("{quantize} --calibrate 40")).unwrap();
+        let blob = std::fs::read(folder.path().join("n.q8")).unwrap();
+        assert_eq!(Network::parse(&blob).unwrap().classes(), 10);
+        let error = run_line(&format!("{quantize} --calibrate 40")).unwrap_err();
+        assert!(error.contains("n.q8 exists"), "{error}");
+    }
+
+    #[test]
+    fn errors_name_the_option_or_file() {
+        for (line, beginning) in [
+            ("mirage train --out o --network conv", "--network: cannot read layer \"conv\""),
+            ("mirage train --out o --learning-rate -1", "error: unexpected argument"),
+            ("mirage train --out o --learning-rate 0", "--learning-rate: 0"),
+            ("mirage train --out no/o", "--out: no: no such folder"),
+            ("mirage train --out o --data nowhere", "--data: nowhere"),
+            ("mirage train --out o --epochs 0", "error: invalid value '0'"),
+            ("mirage train --out o --threads 0", "error: invalid value '0'"),
+            ("mirage quantize no.onnx --out o --data nowhere", "no.onnx: cannot read"),
+        ] {
+            let error = run_line(line).unwrap_err();
+            assert!(error.starts_with(beginning), "{line}: {error}");
+        }
+    }
 }

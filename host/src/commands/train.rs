@@ -152,10 +152,10 @@ pub fn run(args: &TrainArgs) -> Result<(), TrainCommandError> {
 
     let rule = Preprocessing::PIXEL_OVER_256;
     let start = Instant::now();
-    let (loss, accuracy) = pool.install(|| {
+    let (loss, errors) = pool.install(|| {
         let loss = train(&mut network, &data, rule, settings)?;
         let classes = evaluate::classify_float(&network, rule, &test.images);
-        Ok::<_, sgd::TrainError>((loss, evaluate::accuracy(&classes, &test.labels)))
+        Ok::<_, sgd::TrainError>((loss, evaluate::errors(&classes, &test.labels)))
     })?;
     let bytes = onnx::encode(&network, &rule);
     files::write(&args.out, &bytes)
@@ -170,7 +170,7 @@ pub fn run(args: &TrainArgs) -> Result<(), TrainCommandError> {
         multiply_adds: network.multiply_adds(),
         loss,
         test_images: test.len(),
-        test_error: 1.0 - accuracy,
+        test_error: share(errors, test.len()),
         seconds: start.elapsed().as_secs_f64(),
         out: &args.out,
         sha256: sha256(&bytes),
@@ -222,6 +222,11 @@ fn text(outcome: &Outcome<'_>) -> String {
         outcome.out.display(),
         outcome.sha256
     )
+}
+
+/// `part` of `whole`, 0 ..= 1; 0 of nothing.
+pub(super) fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole.max(1) as f64
 }
 
 /// SHA-256 of a file's bytes, hexadecimal.

@@ -22,11 +22,10 @@ pub fn argmax(values: &[f32]) -> usize {
     (0..values.len()).fold(0, better)
 }
 
-/// Share of predictions that are right, 0 ..= 1; 0 without labels.
+/// Number of predictions that are wrong.
 #[must_use]
-pub fn accuracy(predictions: &[usize], labels: &[u8]) -> f64 {
-    let right = predictions.iter().zip(labels).filter(|(p, l)| **p == usize::from(**l)).count();
-    right as f64 / labels.len().max(1) as f64
+pub fn errors(predictions: &[usize], labels: &[u8]) -> usize {
+    predictions.iter().zip(labels).filter(|(p, l)| **p != usize::from(**l)).count()
 }
 
 /// The class of every image according to a float network; on the threads of the rayon
@@ -109,8 +108,8 @@ mod tests {
     }
 
     #[test]
-    fn accuracy_is_a_share() {
-        assert_eq!(accuracy(&[1, 2, 3, 4], &[1, 2, 0, 4]), 0.75);
-        assert_eq!(accuracy(&[], &[]), 0.0);
+    fn errors_are_counted() {
+        assert_eq!(errors(&[1, 2, 3, 4], &[1, 2, 0, 4]), 1);
+        assert_eq!(errors(&[], &[]), 0);
     }
 }

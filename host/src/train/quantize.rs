@@ -15,7 +15,7 @@ use mirage_core::nn::blob::{self, LayerSpec, NetworkSpec};
 use mirage_core::nn::{BlobError, ForwardError, Network, Op};
 use thiserror::Error;
 
-use super::evaluate::{accuracy, classify, classify_float};
+use super::evaluate::{classify, classify_float, errors};
 use super::network::{FloatLayer, FloatNetwork};
 use super::pass::Pass;
 use super::preprocessing::Preprocessing;
@@ -254,16 +254,16 @@ fn multiplier(real: f64) -> (i32, i8) {
 }
 
 /// How a float network and its int8 version classify a test set.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Comparison {
     /// Number of images.
     pub images: usize,
-    /// Share that the float network gets right.
-    pub float_accuracy: f64,
-    /// Share that the int8 network gets right.
-    pub int8_accuracy: f64,
-    /// Share on which the two agree.
-    pub agreement: f64,
+    /// How many the float network gets wrong.
+    pub float_errors: usize,
+    /// How many the int8 network gets wrong.
+    pub int8_errors: usize,
+    /// On how many the two agree.
+    pub agreeing: usize,
 }
 
 /// Classifies `data` with both; on the threads of the rayon pool that it is called in.
@@ -282,12 +282,11 @@ pub fn compare(
     }
     let quantized = classify(int8, simd, &data.images)?;
     let float = classify_float(network, preprocessing, &data.images);
-    let same = float.iter().zip(&quantized).filter(|(a, b)| a == b).count();
     Ok(Comparison {
         images: data.len(),
-        float_accuracy: accuracy(&float, &data.labels),
-        int8_accuracy: accuracy(&quantized, &data.labels),
-        agreement: same as f64 / data.len().max(1) as f64,
+        float_errors: errors(&float, &data.labels),
+        int8_errors: errors(&quantized, &data.labels),
+        agreeing: float.iter().zip(&quantized).filter(|(a, b)| a == b).count(),
     })
 }
 
