@@ -8,7 +8,7 @@ use npyz::npz::NpzWriter;
 use npyz::zip::write::FileOptions;
 use npyz::{AutoSerialize, WriterBuilder};
 
-use super::{ReportError, file, picture};
+use super::{ReportError, picture};
 use crate::experiment::record::RunRecord;
 
 /// Writes `champions/<class>.png`, named by class index, and `champions.npz`.
@@ -34,11 +34,11 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     for champion in &record.champions {
         let path = pictures.join(format!("{}.png", champion.class));
         let png = picture(record, &champion.image).to_png();
-        file::replace(&path, &png.map_err(|source| failed(source, &path))?)?;
+        super::replace(&path, &png.map_err(|source| failed(source, &path))?)?;
     }
     let path = folder.join("champions.npz");
     let bytes = archive(record).map_err(|source| failed(source, &path))?;
-    file::replace(&path, &bytes)
+    super::replace(&path, &bytes)
 }
 
 /// The bytes of `champions.npz`.

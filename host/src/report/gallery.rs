@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::image::Image;
 use super::text::Font;
-use super::{ReportError, figures, file, picture};
+use super::{ReportError, figures, picture};
 use crate::experiment::record::RunRecord;
 
 const PAPER: [u8; 3] = [255, 255, 255];
@@ -50,7 +50,7 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     super::check(record)?;
     let path = folder.join("gallery.png");
     let png = draw(record).to_png();
-    file::replace(&path, &png.map_err(|source| ReportError::Write { path: path.clone(), source })?)
+    super::replace(&path, &png.map_err(|source| ReportError::Write { path: path.clone(), source })?)
 }
 
 /// The page; the record must have passed [`super::check`].

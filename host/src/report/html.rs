@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::chart::{self, Format};
 use super::figures::{self, NONE};
-use super::{ReportError, file, picture};
+use super::{ReportError, picture};
 use crate::experiment::record::{RunRecord, Status};
 
 /// The page; askama escapes every text, the charts escape theirs.
@@ -53,7 +53,7 @@ struct Figure {
 pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     super::check(record)?;
     let path = folder.join("report.html");
-    file::replace(&path, page(record, &path)?.as_bytes())
+    super::replace(&path, page(record, &path)?.as_bytes())
 }
 
 /// The page as text; the record must have passed [`super::check`].

@@ -8,7 +8,6 @@ pub mod champions;
 mod chart;
 mod curves;
 mod figures;
-mod file;
 pub mod gallery;
 pub mod html;
 pub mod image;
@@ -20,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::experiment::record::RunRecord;
+use crate::files;
 use image::Image;
 
 /// Why a report could not be made.
@@ -70,6 +70,11 @@ pub fn write_all(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     champions::write(record, folder)?;
     gallery::write(record, folder)?;
     html::write(record, folder)
+}
+
+/// Replaces `path` by `bytes`, whole or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+    files::write(path, bytes).map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }
 
 /// Checks that every champion has a class, a picture and scores of the model's sizes.

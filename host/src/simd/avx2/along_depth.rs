@@ -85,7 +85,11 @@ fn dot_products<const R: usize, const P: usize>(
     patches: &[i16],
     stride: usize,
 ) -> [[i32; PATCHES]; R] {
-    assert!(weights.len() >= R * stride && patches.len() >= P * stride && stride.is_multiple_of(ROW_ALIGN));
+    assert!(
+        weights.len() >= R * stride
+            && patches.len() >= P * stride
+            && stride.is_multiple_of(ROW_ALIGN)
+    );
     let mut sums = [[_mm256_setzero_si256(); P]; R];
     let (weights, patches) = (weights.as_ptr(), patches.as_ptr());
     let mut k = 0;
