@@ -9,7 +9,7 @@ mod avx2;
 
 use mirage_core::genome::Genome;
 use mirage_core::image::Shape;
-use mirage_core::nn::{ForwardError, Network, Portable, Scratch};
+use mirage_core::nn::{ForwardError, Network, Portable, Requirements, Scratch};
 
 /// A set of vector instructions that this processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,26 @@ impl Simd {
         }
     }
 
+    /// [`Network::run_layer`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_layer(
+        self,
+        network: &Network<'_>,
+        index: usize,
+        input: &[i8],
+        scratch: &mut Scratch<'_>,
+        output: &mut [i8],
+    ) -> Result<(), ForwardError> {
+        match self.0 {
+            Level::Portable => network.run_layer(index, &Portable, input, scratch, output),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this level exists only where AVX2 was detected.
+            Level::Avx2 => unsafe { avx2::run_layer(network, index, input, scratch, output) },
+        }
+    }
+
     /// [`Genome::render`].
     pub fn render<G: Genome>(
         self,
@@ -101,9 +121,18 @@ impl ForwardMemory {
     /// see a first-level cache's worth of patches at a time.
     #[must_use]
     pub fn new(network: &Network<'_>, images: usize) -> Self {
+        Self::with(network.requirements(images))
+    }
+
+    /// Enough to run one layer by itself.
+    #[must_use]
+    pub fn for_layer(network: &Network<'_>, index: usize) -> Self {
+        Self::with(network.layer_requirements(index))
+    }
+
+    fn with(needed: Requirements) -> Self {
         const PATCHES: usize = 8 * 1024;
         const SUMS: usize = 8 * 1024;
-        let needed = network.requirements(images);
         Self {
             front: vec![0; needed.front],
             back: vec![0; needed.back],

@@ -241,6 +241,7 @@ impl<'a> Network<'a> {
     /// # Errors
     /// If there is no such layer, a length is wrong, or `scratch` has less than the
     /// [`layer_requirements`](Self::layer_requirements); `output` is then untouched.
+    #[inline(always)]
     pub fn run_layer(
         &self,
         index: usize,

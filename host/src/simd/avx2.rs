@@ -18,6 +18,17 @@ pub(super) fn forward(
 }
 
 #[target_feature(enable = "avx2")]
+pub(super) fn run_layer(
+    network: &Network<'_>,
+    index: usize,
+    input: &[i8],
+    scratch: &mut Scratch<'_>,
+    output: &mut [i8],
+) -> Result<(), ForwardError> {
+    network.run_layer(index, &Avx2, input, scratch, output)
+}
+
+#[target_feature(enable = "avx2")]
 pub(super) fn render<G: Genome>(
     genome: &G,
     settings: &G::Settings,
@@ -43,7 +54,7 @@ const SHALLOW: usize = 64;
 impl Kernel for Avx2 {
     #[inline(always)]
     fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]) {
-        // SAFETY: `Avx2` is private, and used only by `forward` above, which runs
+        // SAFETY: `Avx2` is private, and used only by the functions above, which run
         // where AVX2 was detected.
         unsafe {
             if depth <= SHALLOW {
