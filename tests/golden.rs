@@ -1,7 +1,7 @@
 //! Golden digests: what runs ended as, for any number of threads, interrupted or not.
 //!
-//! `data/golden.csv` holds them; `core/tests/golden.rs` holds the portable core to the
-//! same table. A changed digest is a changed behaviour: the commit says why.
+//! `data/golden.csv` holds them; `firmware/tests/golden.rs` holds a device to the same
+//! table. A changed digest is a changed behaviour: the commit says why.
 
 use mirage::experiment::folder::Folder;
 use mirage::experiment::plan::Plan;
