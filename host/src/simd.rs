@@ -1,7 +1,7 @@
 //! The widest vector instructions that the processor has, chosen at run time.
 //!
 //! The generic code of `core` is compiled here a second time with AVX2 allowed, and
-//! the int8 network gets an [AVX2 kernel](avx2). Neither changes a result: float
+//! the int8 network gets an AVX2 kernel. Neither changes a result: float
 //! operations keep their order, and integers are integers.
 
 #[cfg(target_arch = "x86_64")]

@@ -3,8 +3,8 @@
 //! A CPPN maps a pixel's coordinates to its colour (Stanley 2007). Its nodes have
 //! one of four [activations](Activation); its structure starts with the inputs wired
 //! straight to the outputs and grows by mutation (NEAT, Stanley and Miikkulainen
-//! 2002), always acyclic. This file holds the genome and its bytes, [`mutate`] its
-//! variation, [`render`] its picture.
+//! 2002), always acyclic. This file holds the genome and its bytes, `mutate` its
+//! variation, `render` its picture.
 
 mod mutate;
 mod render;

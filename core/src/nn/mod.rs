@@ -8,7 +8,7 @@
 //! requantized: its accumulators become `f32` logits, because an int8 softmax
 //! cannot express a confidence of 99.99 %.
 //!
-//! A network travels as one little-endian [blob](blob) and is read in place;
+//! A network travels as one little-endian [blob] and is read in place;
 //! [`Network::parse`] checks all of it, so that running it cannot fail.
 
 pub mod blob;

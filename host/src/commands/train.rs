@@ -35,7 +35,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = sgd::Settings::default().seed)]
     seed: u64,
     /// Times that every image is seen
-    #[arg(long, value_name = "N", default_value = "12")]
+    #[arg(long, value_name = "N", default_value = "10")]
     epochs: NonZeroU32,
     /// Learning rate at the start; it falls to zero along half a cosine
     #[arg(long, value_name = "RATE", default_value_t = sgd::LEARNING_RATE)]
