@@ -3,8 +3,10 @@
 //! Results go to standard output, everything else to standard error. Exit codes: 0
 //! done, 1 ran and the answer is no, 2 error.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{classify, completions, data, evolve, quantize, report, train};
@@ -44,7 +46,11 @@ const ERROR: u8 = 2;
 /// Parses the arguments, runs the command, and reports its error, in one line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let result = match cli.command {
         Command::Evolve(args) => evolve::run(&args).map_err(Into::into),
         Command::Classify(args) => classify::run(&args).map_err(Into::into),
         Command::Report(args) => report::run(&args).map_err(Into::into),
@@ -60,10 +66,64 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error: Box<dyn std::error::Error> = error;
-            eprintln!("error: {error}");
+            eprintln!("error: {}", in_one_line(&error.to_string()));
             ExitCode::from(ERROR)
         }
     }
+}
+
+/// Prints what was asked for (help, version), or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // A reader that has closed the pipe is no error.
+            let _ = error.print();
+            if error.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::from(ERROR) }
+        }
+        _ => {
+            let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+            eprintln!("{}", usage_line(error, &arguments));
+            ExitCode::from(ERROR)
+        }
+    }
+}
+
+/// What clap says over several lines, in one: without the usage, and with the command
+/// that tells more.
+fn usage_line(error: &clap::Error, arguments: &[OsString]) -> String {
+    let text = error.to_string();
+    let is_end =
+        |line: &str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let mut line = String::new();
+    for part in text.lines().take_while(|line| !is_end(line)).map(str::trim) {
+        match part {
+            "" => continue,
+            tip if tip.starts_with("tip:") => line += "; ",
+            _ if !line.is_empty() => line.push(' '),
+            _ => {}
+        }
+        line += part;
+    }
+    let mut command = &Cli::command();
+    let mut name = command.get_name().to_owned();
+    for argument in arguments {
+        let Some(inner) = command.find_subcommand(argument) else { break };
+        command = inner;
+        name = format!("{name} {}", command.get_name());
+    }
+    format!("{}; see `{name} --help`", in_one_line(&line))
+}
+
+/// The text with line ends and other control characters, such as a path may have, made
+/// visible.
+fn in_one_line(text: &str) -> String {
+    let visible = |c: char| match c {
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(visible).collect()
 }
 
 #[cfg(test)]
@@ -73,5 +133,32 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_are_one_line_that_says_where_to_read_on() {
+        let line = |words: &str| {
+            let arguments: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+            let all = std::iter::once("mirage".into()).chain(arguments.clone());
+            usage_line(&Cli::try_parse_from(all).unwrap_err(), &arguments)
+        };
+        assert_eq!(
+            line("evolve --encoding cpn"),
+            "error: invalid value 'cpn' for '--encoding <ENCODING>' \
+             [possible values: cppn, direct]; tip: a similar value exists: 'cppn'; \
+             see `mirage evolve --help`"
+        );
+        assert_eq!(
+            line("classify"),
+            "error: the following required arguments were not provided: <IMAGE>...; \
+             see `mirage classify --help`"
+        );
+        assert!(line("data pull x").ends_with("; see `mirage data pull --help`"));
+        assert!(line("x").ends_with("; see `mirage --help`"));
+    }
+
+    #[test]
+    fn control_characters_are_made_visible() {
+        assert_eq!(in_one_line("a\nb\u{1b}[0m é☃"), "a\\nb\\u{1b}[0m é☃");
     }
 }

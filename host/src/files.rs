@@ -14,8 +14,12 @@ pub const TEMPORARY: &str = ".mirage-";
 /// renames: whoever opens `path` finds the old contents or the new.
 ///
 /// # Errors
-/// If the folder or the disk does not take it; `path` is then as it was.
+/// If the folder or the disk does not take it, or `path` is something else than a file
+/// (renaming would put a file where a device was); `path` is then as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::other("not a regular file"));
+    }
     let (mut file, folder) = temporary(path)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
@@ -60,5 +64,12 @@ mod tests {
     fn no_folder_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         assert!(write(&folder.path().join("missing").join("file"), b"").is_err());
+    }
+
+    #[test]
+    fn a_folder_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(write(folder.path(), b"").is_err());
+        assert!(folder.path().is_dir());
     }
 }

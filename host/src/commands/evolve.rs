@@ -1,6 +1,6 @@
 //! `mirage evolve`: a run, from the command line to the report.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -118,28 +118,16 @@ pub enum EvolveError {
 /// # Errors
 /// [`EvolveError`].
 pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
-    let named = args.named_folder();
-    let found = match &named {
-        Some(folder) if args.resume && folder.has_run() => Some(folder.manifest()?),
-        _ => None,
-    };
-    let (plan, model, folder) = match (found, named) {
-        (Some(manifest), Some(folder)) => {
-            let mut plan = Plan::of(&manifest)?;
-            args.check(&plan, &folder)?;
-            plan.generations = args.generations.unwrap_or(plan.generations);
-            let name = args.model.as_deref().unwrap_or(&manifest.model.name);
-            (plan, Model::load(name)?, folder)
-        }
-        (_, named) => {
-            let plan = args.plan()?;
-            let model = Model::load(args.model.as_deref().unwrap_or("lenet"))?;
-            let folder = named.unwrap_or_else(|| default_folder(&plan, &model));
-            if args.resume && folder.has_run() {
-                args.check(&Plan::of(&folder.manifest()?)?, &folder)?;
-            }
-            (plan, model, folder)
-        }
+    let folder = args.folder();
+    let (plan, model) = if args.resume && folder.has_run() {
+        let manifest = folder.manifest()?;
+        let mut plan = Plan::of(&manifest)?;
+        args.check(&plan, &folder)?;
+        plan.generations = args.generations.unwrap_or(plan.generations);
+        let name = args.model.as_deref().unwrap_or(&manifest.model.name);
+        (plan, Model::load(name)?)
+    } else {
+        (args.plan()?, Model::load(args.model_name())?)
     };
     let threads = args.threads.map_or_else(|| default_threads().get(), usize::from);
     let bar = progress_bar(&plan);
@@ -157,8 +145,30 @@ pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
 }
 
 impl EvolveArgs {
-    fn named_folder(&self) -> Option<Folder> {
-        self.out.as_ref().map(Folder::new)
+    /// The run folder: the one that was named, or `runs/MODEL-PRESET-seedS`, with the
+    /// model by its file name.
+    fn folder(&self) -> Folder {
+        let default = || {
+            let model = Path::new(self.model_name()).file_stem().unwrap_or_default();
+            let (model, preset) = (model.to_string_lossy(), self.preset_or_default());
+            PathBuf::from("runs").join(format!("{model}-{preset}-seed{}", self.seed_or_default()))
+        };
+        Folder::new(self.out.clone().unwrap_or_else(default))
+    }
+
+    /// The model of a new run.
+    fn model_name(&self) -> &str {
+        self.model.as_deref().unwrap_or("lenet")
+    }
+
+    /// The preset of a new run.
+    fn preset_or_default(&self) -> &str {
+        self.preset_name().unwrap_or("mnist-cppn")
+    }
+
+    /// The seed of a new run.
+    fn seed_or_default(&self) -> u64 {
+        self.seed.unwrap_or(1)
     }
 
     /// The name of the preset, if one was asked for.
@@ -172,8 +182,7 @@ impl EvolveArgs {
 
     /// The plan of a new run.
     fn plan(&self) -> Result<Plan, PlanError> {
-        let mut plan =
-            Plan::preset(self.preset_name().unwrap_or("mnist-cppn"), self.seed.unwrap_or(1))?;
+        let mut plan = Plan::preset(self.preset_or_default(), self.seed_or_default())?;
         plan.children = self.children.unwrap_or(plan.children);
         plan.generations = self.generations.unwrap_or(plan.generations);
         match self.coordinates {
@@ -225,13 +234,6 @@ impl EvolveArgs {
         }
         Ok(())
     }
-}
-
-/// `runs/MODEL-PRESET-seedS`; the model by its file name.
-fn default_folder(plan: &Plan, model: &Model) -> Folder {
-    let model = std::path::Path::new(model.name()).file_stem().unwrap_or_default();
-    let model = model.to_string_lossy();
-    Folder::new(PathBuf::from("runs").join(format!("{model}-{}-seed{}", plan.preset, plan.seed)))
 }
 
 /// A progress bar on standard error, where that is a terminal.

@@ -28,7 +28,7 @@ pub enum ReportCommandError {
     #[error("{0}")]
     Folder(#[from] FolderError),
     /// The run's model cannot be used.
-    #[error("{0}; name the run's model with --model")]
+    #[error("{0}, or name the run's model with --model")]
     Model(#[from] ModelError),
     /// The run cannot be read.
     #[error("{0}")]

@@ -60,7 +60,7 @@ impl Images {
 #[derive(Debug, Error)]
 pub enum IdxFault {
     /// The file cannot be read.
-    #[error("cannot read: {0}")]
+    #[error("cannot read: {0}; check permissions, or fetch it again")]
     Io(#[source] io::Error),
     /// The file begins with other bytes.
     #[error(
@@ -76,7 +76,7 @@ pub enum IdxFault {
     },
     /// The header states more than [`MAX_BYTES`], or an image without pixels.
     #[error(
-        "header states {count} items of {rows} × {columns}, outside 1 to 4096 a side and 256 MiB"
+        "header states {count} items of {rows} × {columns}, outside 1 to 4096 a side and 256 MiB; fetch it again"
     )]
     Dimensions {
         /// Number of items.
@@ -104,7 +104,7 @@ pub enum IdxFault {
     #[error("damaged gzip stream ({0}); fetch it again")]
     Gzip(#[source] io::Error),
     /// The file is longer than [`MAX_BYTES`].
-    #[error("longer than 256 MiB: not a data set of this kind")]
+    #[error("longer than 256 MiB: not a data set of this kind; fetch it again")]
     TooLong,
 }
 

@@ -12,7 +12,7 @@
 //! | n | the archive's canonical bytes |
 //! | 4 | CRC-32 of all before |
 
-use mirage_core::archive::Cell;
+use mirage_core::archive::{Cell, Elite};
 use mirage_core::genome::Genome;
 use mirage_core::image::Shape;
 use mirage_core::wire::{DecodeError, Reader};
@@ -145,5 +145,12 @@ pub fn decode<G: Genome>(
     let mut archive = HeapArchive::new(cells);
     archive.decode(&mut reader, shape)?;
     reader.finish()?;
+    // What the rest of the program relies on, though no run writes anything else.
+    let is_sound = |elite: &Elite<G>| {
+        elite.confidence.is_finite() && elite.origin.generation < state.generations
+    };
+    if !(state.seconds.is_finite() && archive.elites().all(|(_, elite)| is_sound(elite))) {
+        return Err(DecodeError::Archive.into());
+    }
     Ok((state, archive))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::checkpoint::CheckpointError;
+use super::log::{Table, TableError};
 use super::record::{HistoryRow, Manifest};
 use crate::files;
 
@@ -20,7 +21,7 @@ pub enum FolderError {
     #[error("--out {}: this is a file, not a folder; choose another", .0.display())]
     NotAFolder(PathBuf),
     /// There is no run in the folder.
-    #[error("{}: there is no run in this folder (no run.json)", .0.display())]
+    #[error("{}: there is no run in this folder (no run.json); name the folder of a run", .0.display())]
     NoRun(PathBuf),
     /// A file cannot be written.
     #[error("cannot write {}: {source}; check permissions and free space, then go on with --resume", path.display())]
@@ -30,8 +31,11 @@ pub enum FolderError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another process has the folder.
+    #[error("--out {}: another mirage is at work in this folder; wait for it, or choose another", .0.display())]
+    Busy(PathBuf),
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}; check permissions, or restore the file", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -125,6 +129,29 @@ impl Folder {
         Ok(())
     }
 
+    /// The tables `history.csv` and `lineage.csv`, for this process alone: who has them
+    /// has the folder.
+    ///
+    /// # Errors
+    /// If another process has them, or they cannot be opened.
+    pub fn tables(&self) -> Result<[Table; 2], FolderError> {
+        let open =
+            |path: PathBuf| Table::open(&path).map_err(|error| self.table_error(path, error));
+        Ok([open(self.history_path())?, open(self.lineage_path())?])
+    }
+
+    /// What went wrong with the table at `path`, one of this folder.
+    #[must_use]
+    pub fn table_error(&self, path: PathBuf, error: TableError) -> FolderError {
+        match error {
+            TableError::Busy => FolderError::Busy(self.path.clone()),
+            TableError::Io(source) => FolderError::Write { path, source },
+            short @ TableError::Short { .. } => {
+                FolderError::Damaged { path, reason: short.to_string() }
+            }
+        }
+    }
+
     /// Writes `run.json`.
     ///
     /// # Errors
@@ -178,13 +205,17 @@ impl Folder {
     /// Reads `history.csv`, up to `length` bytes.
     ///
     /// # Errors
-    /// If it cannot be read, or a row is not one.
+    /// If it cannot be read, is shorter, or a row is not one.
     pub fn history(&self, length: u64) -> Result<Vec<HistoryRow>, FolderError> {
         let path = self.history_path();
         let bytes =
             fs::read(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
-        let length = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
-        csv::Reader::from_reader(&bytes[..length])
+        let counted = usize::try_from(length).ok().and_then(|length| bytes.get(..length));
+        let Some(counted) = counted else {
+            let source = TableError::Short { expected: length, found: bytes.len() as u64 };
+            return Err(FolderError::Damaged { path, reason: source.to_string() });
+        };
+        csv::Reader::from_reader(counted)
             .deserialize()
             .collect::<Result<_, csv::Error>>()
             .map_err(|error| FolderError::Damaged { path, reason: error.to_string() })

@@ -4,7 +4,7 @@
 //! cuts off what a killed process wrote after it.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -29,31 +29,67 @@ pub struct Table {
     pending: Vec<u8>,
 }
 
+/// Why a table cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// Another process has the table.
+    #[error("another mirage is at work in this folder")]
+    Busy,
+    /// The file is shorter than the part of it that counts.
+    #[error("the file has {found} bytes and had {expected} when the checkpoint was written")]
+    Short {
+        /// Bytes that count.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// The file cannot be written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
 impl Table {
-    /// Opens a table whose first `length` bytes count; cuts off the rest. A new or
-    /// empty one (`length` 0) begins with `header`.
+    /// Opens a table for this process alone, as long as it lives. What is in the file is
+    /// left as it is; [`begin`](Self::begin) comes before the first row.
     ///
     /// # Errors
-    /// If the file cannot be written, is locked by another process, or is shorter than
-    /// `length`.
-    pub fn open(path: &Path, header: &str, length: u64) -> io::Result<Self> {
-        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        file.try_lock().map_err(|_| {
-            io::Error::new(io::ErrorKind::WouldBlock, "another mirage is at work in this folder")
-        })?;
-        if file.metadata()?.len() < length {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file is shorter than when the checkpoint was written",
-            ));
+    /// If another process has it, or it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, TableError> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file, length: 0, pending: Vec::new() }),
+            Err(TryLockError::WouldBlock) => Err(TableError::Busy),
+            Err(TryLockError::Error(error)) => Err(error.into()),
         }
-        file.set_len(length)?;
-        file.seek(SeekFrom::End(0))?;
-        let mut table = Self { file, length, pending: Vec::new() };
+    }
+
+    /// Whether the file has at least the `length` bytes that count.
+    ///
+    /// # Errors
+    /// [`TableError::Short`] if not.
+    pub fn check(&self, length: u64) -> Result<(), TableError> {
+        let found = self.file.metadata()?.len();
+        if found < length {
+            return Err(TableError::Short { expected: length, found });
+        }
+        Ok(())
+    }
+
+    /// Cuts off all but the first `length` bytes, to append to them. A new or empty table
+    /// (`length` 0) begins with `header`.
+    ///
+    /// # Errors
+    /// If the file is shorter than `length` or cannot be written.
+    pub fn begin(&mut self, header: &str, length: u64) -> Result<(), TableError> {
+        self.check(length)?;
+        self.file.set_len(length)?;
+        self.file.seek(SeekFrom::End(0))?;
+        self.length = length;
+        self.pending.clear();
         if length == 0 {
-            table.pending.extend(header.as_bytes());
+            self.pending.extend(header.as_bytes());
         }
-        Ok(table)
+        Ok(())
     }
 
     /// Appends a row; it reaches the file with the next [`flush`](Self::flush).
@@ -207,19 +243,24 @@ mod tests {
     fn what_came_after_the_checkpoint_is_cut_off() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.csv");
-        let mut table = Table::open(&path, "h\n", 0).unwrap();
+        let open = |length| {
+            let mut table = Table::open(&path)?;
+            table.begin("h\n", length).map(|()| table)
+        };
+        let mut table = open(0).unwrap();
         table.push("kept");
         table.flush().unwrap();
         let length = table.len();
         table.push("lost");
         table.flush().unwrap();
         drop(table);
-        let mut table = Table::open(&path, "h\n", length).unwrap();
+        let mut table = open(length).unwrap();
         table.push("again");
         table.flush().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "h\nkept\nagain\n");
-        assert!(Table::open(&path, "h\n", 3).is_err(), "locked");
+        assert!(matches!(open(3), Err(TableError::Busy)));
         drop(table);
-        assert!(Table::open(&path, "h\n", 1000).is_err(), "too short");
+        assert!(matches!(open(1000), Err(TableError::Short { expected: 1000, found: 13 })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "h\nkept\nagain\n");
     }
 }

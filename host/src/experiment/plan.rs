@@ -36,7 +36,7 @@ pub enum PlanError {
     #[error("--preset {0:?}: no such preset; there are {names}", names = names())]
     UnknownPreset(String),
     /// The CPPN options go with CPPN presets only.
-    #[error("{option}: only for CPPN presets, and {preset} is a direct one")]
+    #[error("{option}: only for CPPN presets, and {preset} is a direct one; leave it out")]
     NotCppn {
         /// The option.
         option: &'static str,
@@ -60,8 +60,20 @@ pub enum PlanError {
         channels: usize,
     },
     /// A setting in a manifest is not one of this version.
-    #[error("run.json: setting {0:?} is not known to this version of mirage")]
+    #[error(
+        "run.json: setting {0:?} is not known to this version of mirage; use the version that made the run"
+    )]
     UnknownSetting(String),
+    /// A number in a manifest is out of range.
+    #[error("run.json: {name} {value} is not within 1 to {most}; restore the file")]
+    Range {
+        /// What the number counts.
+        name: &'static str,
+        /// The number.
+        value: u32,
+        /// The largest there may be.
+        most: u32,
+    },
 }
 
 fn names() -> String {
@@ -88,9 +100,18 @@ impl Plan {
     /// The plan that a manifest was written for.
     ///
     /// # Errors
-    /// If this version does not know the preset or a setting.
+    /// If this version does not know the preset or a setting, or a number is out of range.
     pub fn of(manifest: &Manifest) -> Result<Self, PlanError> {
-        let mut plan = Self::preset(&manifest.preset, manifest.seed)?;
+        let mut plan = Self::preset(&manifest.preset, manifest.seed)
+            .map_err(|_| PlanError::UnknownSetting(format!("preset {}", manifest.preset)))?;
+        for (name, value, most) in [
+            ("children", manifest.children, MAX_CHILDREN),
+            ("generations", manifest.generations, u32::MAX),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(PlanError::Range { name, value, most });
+            }
+        }
         plan.children = manifest.children;
         plan.generations = manifest.generations;
         for (name, value) in &manifest.settings {

@@ -40,6 +40,18 @@ pub enum RunError {
     /// The model cannot be used.
     #[error("{0}")]
     Model(#[from] ModelError),
+    /// The run is past the generations that were asked for.
+    #[error(
+        "--generations {asked}: the run in {folder} has done {done}; ask for at least as many, or choose another --out"
+    )]
+    Fewer {
+        /// The run folder.
+        folder: String,
+        /// Generations asked for.
+        asked: u32,
+        /// Generations done.
+        done: u32,
+    },
     /// The run was made with another model.
     #[error(
         "{folder}: this run was made with another model ({expected}, not {found}); name that one with --model"
@@ -229,30 +241,38 @@ where
         let mut state = State::default();
         if resume && folder.has_run() {
             check_model(&folder.manifest()?.model, model, folder)?;
-            if let Some(bytes) = folder.checkpoint()? {
-                let checkpoint =
-                    checkpoint::decode::<G>(&bytes, &identity, model.classes(), model.shape());
-                let path = folder.checkpoint_path();
-                let (found, archive) =
-                    checkpoint.map_err(|source| FolderError::Checkpoint { path, source })?;
-                state = found;
-                engine.restore(archive);
-            }
         } else {
+            // The manifest comes first: with it, everything else can be made anew.
             folder.create()?;
+            folder.write_manifest(&manifest(plan, model, simd, threads, &state, String::new()))?;
         }
-        let open = |path: std::path::PathBuf, header, length| {
-            Table::open(&path, header, length).map_err(|source| FolderError::Write { path, source })
-        };
-        // The manifest comes first: with it, everything else can be made anew.
+        // With the tables in hand the checkpoint stays what it is: whoever worked here
+        // before has ended.
+        let [mut history, mut lineage_table] = folder.tables()?;
+        if let Some(bytes) = folder.checkpoint()? {
+            let checkpoint =
+                checkpoint::decode::<G>(&bytes, &identity, model.classes(), model.shape());
+            let path = folder.checkpoint_path();
+            let (found, archive) =
+                checkpoint.map_err(|source| FolderError::Checkpoint { path, source })?;
+            if found.generations > plan.generations {
+                let (asked, done) = (plan.generations, found.generations);
+                let folder = folder.path().display().to_string();
+                return Err(RunError::Fewer { folder, asked, done });
+            }
+            state = found;
+            engine.restore(archive);
+        }
         let seconds_before = state.seconds;
         let origins = engine.archive().elites().map(|(_, elite)| elite.origin);
         let lineage = Lineage::restore(&state.living, origins);
-        if !folder.has_run() {
-            folder.write_manifest(&manifest(plan, model, simd, threads, &state, String::new()))?;
-        }
-        let history = open(folder.history_path(), HISTORY_HEADER, state.history_len)?;
-        let lineage_table = open(folder.lineage_path(), LINEAGE_HEADER, state.lineage_len)?;
+        let of = |path| |error| folder.table_error(path, error);
+        // Both are checked before one is cut.
+        lineage_table.check(state.lineage_len).map_err(of(folder.lineage_path()))?;
+        history.begin(HISTORY_HEADER, state.history_len).map_err(of(folder.history_path()))?;
+        lineage_table
+            .begin(LINEAGE_HEADER, state.lineage_len)
+            .map_err(of(folder.lineage_path()))?;
         let started = Instant::now();
         Ok(Self {
             plan,
@@ -430,6 +450,8 @@ where
     manifest.skipped = state.skipped;
     manifest.seconds = state.seconds;
     manifest.digest = engine.archive().digest().to_string();
+    // Pictures and labels are the model's; the file may say anything.
+    manifest.model = ModelRecord { name: manifest.model.name, ..model.record() };
     let history =
         if state.history_len > 0 { folder.history(state.history_len)? } else { Vec::new() };
     let champions = champions(&engine)?;

@@ -5,8 +5,8 @@ mod onnx;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use mirage_core::image::{Classifier, Shape};
@@ -38,7 +38,7 @@ pub enum ModelError {
     )]
     Unknown(String),
     /// The file cannot be read.
-    #[error("model {}: {source}", path.display())]
+    #[error("model {}: {source}; name a file that can be read", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -46,13 +46,8 @@ pub enum ModelError {
         source: io::Error,
     },
     /// The file is too large to be a model.
-    #[error("model {}: {size} bytes is more than the {MAX_FILE} that a model may have", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size in bytes.
-        size: u64,
-    },
+    #[error("model {}: more than the {MAX_FILE} bytes that a model may have; name another file", .0.display())]
+    TooLarge(PathBuf),
     /// The file is not a valid int8 blob.
     #[error("model {name}: {source}; make it again with `mirage quantize`")]
     Blob {
@@ -62,7 +57,7 @@ pub enum ModelError {
         source: BlobError,
     },
     /// The file is not an ONNX classifier that can be run.
-    #[error("model {name}: {reason}")]
+    #[error("model {name}: {reason}; give an int8 model or an ONNX classifier of images")]
     Onnx {
         /// Name or path.
         name: String,
@@ -105,15 +100,18 @@ impl Model {
             "lenet-float" => Self::from_bytes(name, Cow::Borrowed(LENET_FLOAT)),
             _ => {
                 let path = Path::new(name);
-                let read = |source| ModelError::Read { path: path.to_owned(), source };
                 if !path.exists() {
                     return Err(ModelError::Unknown(name.to_owned()));
                 }
-                let size = fs::metadata(path).map_err(read)?.len();
-                if size > MAX_FILE {
-                    return Err(ModelError::TooLarge { path: path.to_owned(), size });
+                // Not by the file's size: devices and pipes have none.
+                let mut bytes = Vec::new();
+                File::open(path)
+                    .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+                    .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+                if bytes.len() as u64 > MAX_FILE {
+                    return Err(ModelError::TooLarge(path.to_owned()));
                 }
-                Self::from_bytes(name, Cow::Owned(fs::read(path).map_err(read)?))
+                Self::from_bytes(name, Cow::Owned(bytes))
             }
         }
     }

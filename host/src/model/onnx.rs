@@ -3,7 +3,9 @@
 //! One image at a time: tract is fastest with a concrete batch of one, and a score
 //! then depends on its image alone.
 
-use std::sync::Arc;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Once};
 
 use mirage_core::image::{Classifier, Shape};
 use mirage_core::math::softmax;
@@ -43,6 +45,10 @@ impl std::fmt::Debug for OnnxModel {
 impl OnnxModel {
     /// Reads and optimises a network; the error says in a few words what is wrong.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        guard(|| Self::read(bytes))?
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, String> {
         let mut framework = tract_onnx::onnx().with_ignore_value_info(true);
         framework.use_output_shapes = false;
         let proto = framework
@@ -98,7 +104,9 @@ impl OnnxModel {
             values.extend(plane.map(|&pixel| self.inputs[usize::from(pixel)]));
         }
         let input = Tensor::from_shape(&[1, channels, height, width], &values).map_err(failed)?;
-        let outputs = self.plan.run(tvec!(input.into())).map_err(failed)?;
+        let outputs = guard(|| self.plan.run(tvec!(input.into())))
+            .map_err(ModelError::Run)?
+            .map_err(failed)?;
         let output = outputs.first().ok_or_else(|| ModelError::Run("no output".to_owned()))?;
         let scores = output.to_plain_array_view::<f32>().map_err(failed)?;
         Ok(scores.iter().copied().collect())
@@ -136,6 +144,29 @@ impl Classifier for OnnxClassifier<'_> {
         }
         Ok(())
     }
+}
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls tract, which panics on some damaged networks: such a panic becomes an error, and
+/// prints nothing.
+fn guard<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !IS_GUARDED.get() {
+                report(panic);
+            }
+        }));
+    });
+    let outer = IS_GUARDED.replace(true);
+    // Nothing that the call was changing is used after a panic.
+    let result = panic::catch_unwind(AssertUnwindSafe(call));
+    IS_GUARDED.set(outer);
+    result.map_err(|_| "tract cannot run this network: it is damaged or not supported".to_owned())
 }
 
 /// The shape of the one input that is not a constant: [N, channels, height, width].
@@ -186,4 +217,17 @@ fn output_kind(proto: &ModelProto) -> Output {
 fn one_line(error: &TractError) -> String {
     let causes: Vec<String> = error.chain().map(|cause| cause.to_string()).collect();
     causes.join(": ").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_inside_is_an_error() {
+        let array = [0_u8; 2];
+        let index = std::hint::black_box(2);
+        assert!(guard(|| array[index]).is_err());
+        assert_eq!(guard(|| 1), Ok(1));
+    }
 }

@@ -26,7 +26,7 @@ pub struct Image {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The file could not be opened or read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}; name a PNG file", path.display())]
     Read {
         /// The file.
         path: PathBuf,

@@ -1,0 +1,12 @@
+//! The `mirage` command as a user meets it: every run of the real program.
+//!
+//! Errors: exit code 2, nothing on standard output, one line on standard error that
+//! begins with `error: ` and names the file or option, and no file changed.
+
+mod bad_data;
+mod bad_folder;
+mod bad_model;
+mod bad_option;
+mod output;
+mod program;
+mod resume;
