@@ -83,14 +83,21 @@ pub(super) fn rate(evaluations: u64, seconds: f64) -> Option<u64> {
 /// The command that makes the run again.
 pub(super) fn command(record: &RunRecord) -> String {
     let manifest = &record.manifest;
-    format!(
+    let mut command = format!(
         "mirage evolve --preset {} --model {} --generations {} --children {} --seed {}",
         quoted(&manifest.preset),
         quoted(&manifest.model.name),
         manifest.generations,
         manifest.children,
         manifest.seed
-    )
+    );
+    // The settings that have an option of their own may differ from the preset's.
+    for (name, value) in &manifest.settings {
+        if ["coordinates", "math"].contains(&name.as_str()) {
+            command += &format!(" --{name} {}", quoted(value));
+        }
+    }
+    command
 }
 
 /// `text` as one word of a POSIX shell.
