@@ -220,6 +220,28 @@ fn shortened_tables_are_refused() {
 }
 
 #[test]
+fn one_of_many_that_start_together_has_the_folder() {
+    for _ in 0..10 {
+        let place = Workplace::new();
+        let line = |seed: u64| format!("evolve --generations 3 --children 5 --json --seed {seed}");
+        let start = |seed: u64| {
+            let mut command = place.command(&format!("{} --out run", line(seed)));
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let all: Vec<_> = (0..6).map(start).collect();
+        let outputs = all.into_iter().map(|process| process.wait_with_output().unwrap());
+        let (done, refused): (Vec<_>, Vec<_>) = outputs.partition(|o| o.status.success());
+        for output in refused {
+            crate::program::assert_refused(&output, "another", &["--out run", "choose another"]);
+        }
+        let [winner] = done.as_slice() else { panic!("{} have the folder", done.len()) };
+        let winner: serde_json::Value = serde_json::from_slice(&winner.stdout).unwrap();
+        assert_eq!(winner["digest"], place.digest("run").as_str());
+        assert_eq!(winner["seed"], place.manifest("run")["seed"]);
+    }
+}
+
+#[test]
 fn one_process_at_a_time() {
     let place = Workplace::new();
     let mut first = place.command("evolve --generations 100000 --seed 4 --out run");

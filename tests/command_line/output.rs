@@ -155,7 +155,7 @@ fn the_manual_has_every_command() {
     let place = Workplace::new();
     let page = place.succeed("man");
     assert!(page.contains(".TH mirage 1"));
-    for command in ["evolve", "classify", "report", "data", "train", "quantize"] {
+    for command in ["evolve", "classify", "report", "data", "data\\-pull", "train", "quantize"] {
         assert!(page.contains(&format!("mirage\\-{command}")), "{command}");
     }
 }

@@ -34,16 +34,21 @@ pub fn run(args: &CompletionsArgs, command: &mut Command) -> Result<(), Completi
     Ok(print(&String::from_utf8_lossy(&script))?)
 }
 
-/// Runs `mirage man`: the page of `mirage` and, after it, those of its commands.
+/// Runs `mirage man`: the page of `mirage` and, after it, those of its commands and of
+/// theirs.
 ///
 /// # Errors
 /// If the result cannot be printed.
 pub fn man(mut command: Command) -> Result<(), CompletionsError> {
     command.build();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for command in command.get_subcommands() {
-        clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    }
+    write_pages(&command, &mut page)?;
     Ok(print(&String::from_utf8_lossy(&page))?)
+}
+
+fn write_pages(command: &Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    clap_mangen::Man::new(command.clone()).render(page)?;
+    // `help` would repeat every command.
+    let mut commands = command.get_subcommands().filter(|command| command.get_name() != "help");
+    commands.try_for_each(|command| write_pages(command, page))
 }

@@ -1,5 +1,6 @@
 //! The folder of a run.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -119,14 +120,28 @@ impl Folder {
             return Err(FolderError::NotAFolder(self.path.clone()));
         }
         fs::create_dir_all(&self.path).map_err(write)?;
-        let is_temporary = |name: &str| name.starts_with(files::TEMPORARY);
         for entry in fs::read_dir(&self.path).map_err(write)? {
-            let name = entry.map_err(write)?.file_name();
-            if !name.to_str().is_some_and(is_temporary) {
+            let path = entry.map_err(write)?.path();
+            let name = path.file_name().and_then(OsStr::to_str);
+            let is_temporary = name.is_some_and(|name| name.starts_with(files::TEMPORARY));
+            let is_table = [self.history_path(), self.lineage_path()].contains(&path);
+            let is_empty = || path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0);
+            if !(is_temporary || is_table && is_empty()) {
                 return Err(FolderError::Exists(self.path.clone()));
             }
         }
         Ok(())
+    }
+
+    /// Writes the first `run.json`. The caller has the [`tables`](Self::tables).
+    ///
+    /// # Errors
+    /// If another process began a run here meanwhile, or the disk does not take it.
+    pub fn begin(&self, manifest: &Manifest) -> Result<(), FolderError> {
+        if self.has_run() {
+            return Err(FolderError::Exists(self.path.clone()));
+        }
+        self.write_manifest(manifest)
     }
 
     /// The tables `history.csv` and `lineage.csv`, for this process alone: who has them

@@ -239,16 +239,18 @@ where
         let mut engine = Engine::new(evolution(plan, settings, model), model, simd, threads)?;
         let identity = identity(plan, model);
         let mut state = State::default();
-        if resume && folder.has_run() {
+        let resumes = resume && folder.has_run();
+        if resumes {
             check_model(&folder.manifest()?.model, model, folder)?;
         } else {
-            // The manifest comes first: with it, everything else can be made anew.
             folder.create()?;
-            folder.write_manifest(&manifest(plan, model, simd, threads, &state, String::new()))?;
         }
-        // With the tables in hand the checkpoint stays what it is: whoever worked here
-        // before has ended.
+        // With the tables in hand the folder stays what it is: whoever worked here before
+        // has ended.
         let [mut history, mut lineage_table] = folder.tables()?;
+        if !resumes {
+            folder.begin(&manifest(plan, model, simd, threads, &state, String::new()))?;
+        }
         if let Some(bytes) = folder.checkpoint()? {
             let checkpoint =
                 checkpoint::decode::<G>(&bytes, &identity, model.classes(), model.shape());

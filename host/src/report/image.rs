@@ -134,20 +134,21 @@ impl Image {
     }
 
     /// The image at `1 / factor` of its size: each pixel is the mean of a square of
-    /// `factor × factor`; what is left over at the right and the bottom is cut off.
+    /// `factor × factor`; what is left over at the right and the bottom is cut off. A side
+    /// shorter than `factor` becomes one pixel.
     pub fn reduced(&self, factor: usize) -> Self {
-        let (width, height) = (self.width / factor, self.height / factor);
+        let (across, down) = (factor.min(self.width), factor.min(self.height));
+        let (width, height) = (self.width / across.max(1), self.height / down.max(1));
         let mut pixels = Vec::with_capacity(width * height * self.channels);
         for y in 0..height {
             for x in 0..width {
                 for channel in 0..self.channels {
-                    let row =
-                        |j: usize| ((y * factor + j) * self.width + x * factor) * self.channels;
-                    let sum: usize = (0..factor * factor)
-                        .map(|k| row(k / factor) + (k % factor) * self.channels + channel)
+                    let row = |j: usize| ((y * down + j) * self.width + x * across) * self.channels;
+                    let area = across * down;
+                    let sum: usize = (0..area)
+                        .map(|k| row(k / across) + (k % across) * self.channels + channel)
                         .map(|at| usize::from(self.pixels[at]))
                         .sum();
-                    let area = factor * factor;
                     pixels.push(((sum + area / 2) / area) as u8);
                 }
             }
@@ -272,6 +273,8 @@ mod tests {
         assert_eq!(image.enlarged(3).reduced(3), image);
         assert_eq!(image.scaled_to(7).width, 6);
         assert_eq!(image.scaled_to(1).width, 1);
+        let long = Image { width: 8, height: 1, channels: 1, pixels: vec![1, 3, 5, 7, 0, 2, 4, 6] };
+        assert_eq!(long.scaled_to(2).pixels, [4, 3]);
     }
 
     #[test]
