@@ -1,10 +1,10 @@
 //! `mirage data`: fetches data sets.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::{OutputError, print};
 use crate::data::pull::{self, DataSet, MNIST, Origin, PullError};
 use crate::data::{self, NoDataDir};
 
@@ -60,8 +60,8 @@ pub enum DataError {
     #[error(transparent)]
     Pull(#[from] PullError),
     /// The result could not be printed.
-    #[error("cannot write to standard output: {0}")]
-    Output(io::Error),
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 /// Runs `mirage data`: puts the files in their place and prints where they are.
@@ -86,8 +86,5 @@ pub fn run(args: &DataArgs) -> Result<(), DataError> {
         };
         placed.iter().map(|p| format!("{}  {}\n", p.path.display(), word(p.origin))).collect()
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(DataError::Output(error)),
-        _ => Ok(()),
-    }
+    Ok(print(&text)?)
 }
