@@ -1,7 +1,7 @@
-//! Files that are there whole or not at all.
+//! Files that are there whole or not at all, and no longer than is good.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
@@ -9,6 +9,21 @@ use tempfile::{Builder, NamedTempFile};
 /// Prefix of the names of files that are being written. A process killed meanwhile
 /// leaves one behind; nothing reads it.
 pub const TEMPORARY: &str = ".mirage-";
+
+/// Reads a file of at most `most` bytes. It need not state its size: devices and pipes
+/// have none.
+///
+/// # Errors
+/// If it cannot be read or is longer.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let text = format!("more than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(bytes)
+}
 
 /// Writes `bytes` under a temporary name in the same folder, through to the disk, and
 /// renames: whoever opens `path` finds the old contents or the new.
@@ -64,6 +79,15 @@ mod tests {
     fn no_folder_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         assert!(write(&folder.path().join("missing").join("file"), b"").is_err());
+    }
+
+    #[test]
+    fn longer_files_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert!(read(&path, 4).is_err());
     }
 
     #[test]

@@ -87,8 +87,11 @@ fn files_without_an_end_are_refused() {
     if Path::new("/dev/zero").exists() {
         // Within the address space of a small machine.
         let place = Workplace::new();
-        let limits = "ulimit -v 8000000; exec \"$MIRAGE\" classify --model /dev/zero x.png";
-        place.refuse_command(&mut place.shell(limits), limits, &["/dev/zero", "another file"]);
+        for line in ["classify --model /dev/zero x.png", "quantize /dev/zero --out o"] {
+            let script = format!("ulimit -v 8000000; exec \"$MIRAGE\" {line}");
+            let words = ["/dev/zero", "another file"];
+            place.refuse_command(&mut place.shell(&script), &script, &words);
+        }
     }
 }
 

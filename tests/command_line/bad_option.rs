@@ -27,6 +27,8 @@ fn values_out_of_range_are_refused() {
         ("report", ["<RUN>", "mirage report --help"]),
         ("data pull imagenet", ["mnist", "mirage data pull --help"]),
         ("train --out o --epochs 0", ["--epochs", "mirage train --help"]),
+        ("train --out o --threads 1025", ["--threads", "1..=1024"]),
+        ("quantize m --out o --threads 0", ["--threads", "1..=1024"]),
         ("train --out o --learning-rate nan", ["--learning-rate", "try 0.01"]),
         ("quantize m.onnx", ["--out", "mirage quantize --help"]),
         ("completions dosh", ["dosh", "bash"]),

@@ -1,7 +1,6 @@
 //! `mirage quantize`: from an ONNX network to an int8 model.
 
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,6 +13,7 @@ use super::{OutputError, default_threads, print};
 use crate::data::idx::{Dataset, DatasetError, Images, Split};
 use crate::data::{NoDataDir, data_dir};
 use crate::files;
+use crate::model::MAX_FILE;
 use crate::simd::Simd;
 use crate::train::onnx::{self, OnnxError};
 use crate::train::quantize::{self, CALIBRATION, Comparison, QuantizeError};
@@ -38,8 +38,8 @@ pub struct QuantizeArgs {
     #[arg(long)]
     force: bool,
     /// Worker threads [default: all]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -52,7 +52,7 @@ pub enum QuantizeCommandError {
     #[error("--out: {} exists; name another file or add --force", .0.display())]
     Exists(PathBuf),
     /// The ONNX file cannot be read from the disk.
-    #[error("{}: cannot read: {error}", path.display())]
+    #[error("{}: cannot read: {error}; name another file", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -136,7 +136,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), QuantizeCommandError> {
         return Err(QuantizeCommandError::Exists(args.out.clone()));
     }
     let path = || args.model.clone();
-    let bytes = std::fs::read(&args.model)
+    let bytes = files::read(&args.model, MAX_FILE)
         .map_err(|error| QuantizeCommandError::Read { path: path(), error })?;
     let (network, rule) =
         onnx::decode(&bytes).map_err(|error| QuantizeCommandError::Onnx { path: path(), error })?;
@@ -149,7 +149,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), QuantizeCommandError> {
     let int8 = Network::parse(&blob)
         .map_err(|error| QuantizeCommandError::Quantize { path: path(), error: error.into() })?;
 
-    let threads = args.threads.unwrap_or_else(default_threads).get();
+    let threads = args.threads.map_or_else(|| default_threads().get(), usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     let compare = || quantize::compare(&network, rule, &int8, Simd::detect(), &test);
     let Comparison { images: test_images, float_errors, int8_errors, agreeing } = pool

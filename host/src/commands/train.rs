@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -47,8 +47,8 @@ pub struct TrainArgs {
     #[arg(long)]
     force: bool,
     /// Worker threads; the result does not depend on them [default: all, up to 4 are busy]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -147,7 +147,7 @@ pub fn run(args: &TrainArgs) -> Result<(), TrainCommandError> {
         epochs: args.epochs.get(),
         learning_rate: args.learning_rate,
     };
-    let threads = args.threads.unwrap_or_else(default_threads).get();
+    let threads = args.threads.map_or_else(|| default_threads().get(), usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
 
     let rule = Preprocessing::PIXEL_OVER_256;

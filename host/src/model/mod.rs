@@ -5,8 +5,7 @@ mod onnx;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mirage_core::image::{Classifier, Shape};
@@ -15,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::experiment::record::ModelRecord;
+use crate::files;
 use crate::simd::Simd;
 use onnx::OnnxModel;
 
@@ -27,7 +27,7 @@ static LENET_FLOAT: &[u8] = include_bytes!("../../models/lenet.onnx");
 pub const BUILT_IN: [&str; 2] = ["lenet", "lenet-float"];
 
 /// Largest model file that is read, bytes.
-const MAX_FILE: u64 = 1 << 30;
+pub const MAX_FILE: u64 = 1 << 30;
 
 /// Why a model cannot be used.
 #[derive(Debug, Error)]
@@ -38,16 +38,13 @@ pub enum ModelError {
     )]
     Unknown(String),
     /// The file cannot be read.
-    #[error("model {}: {source}; name a file that can be read", path.display())]
+    #[error("model {}: {source}; name another file", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// The file is too large to be a model.
-    #[error("model {}: more than the {MAX_FILE} bytes that a model may have; name another file", .0.display())]
-    TooLarge(PathBuf),
     /// The file is not a valid int8 blob.
     #[error("model {name}: {source}; make it again with `mirage quantize`")]
     Blob {
@@ -103,14 +100,8 @@ impl Model {
                 if !path.exists() {
                     return Err(ModelError::Unknown(name.to_owned()));
                 }
-                // Not by the file's size: devices and pipes have none.
-                let mut bytes = Vec::new();
-                File::open(path)
-                    .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+                let bytes = files::read(path, MAX_FILE)
                     .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
-                if bytes.len() as u64 > MAX_FILE {
-                    return Err(ModelError::TooLarge(path.to_owned()));
-                }
                 Self::from_bytes(name, Cow::Owned(bytes))
             }
         }
