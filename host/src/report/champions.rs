@@ -1,12 +1,12 @@
 //! The champions as exact pixels: one PNG per class, and one NumPy archive.
 
 use std::fs;
-use std::io::{self, Cursor};
+use std::io::{self, Cursor, Write};
 use std::path::Path;
 
 use npyz::npz::NpzWriter;
 use npyz::zip::write::FileOptions;
-use npyz::{AutoSerialize, WriterBuilder};
+use npyz::{AutoSerialize, WriteOptions, WriterBuilder};
 
 use super::{ReportError, picture};
 use crate::experiment::record::RunRecord;
@@ -73,9 +73,14 @@ fn array<T: AutoSerialize>(
     values: impl Iterator<Item = T>,
 ) -> io::Result<()> {
     let options = FileOptions::default().last_modified_time(npyz::zip::DateTime::default());
-    let mut writer = npz.array(name, options)?.default_dtype().shape(shape).begin_nd()?;
+    // Composed apart: compressing value by value is slow.
+    let mut bytes = Vec::new();
+    let mut writer =
+        WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
     writer.extend(values)?;
-    writer.finish()
+    writer.finish()?;
+    npz.zip_writer().start_file(format!("{name}.npy"), options)?;
+    npz.zip_writer().write_all(&bytes)
 }
 
 #[cfg(test)]
