@@ -17,6 +17,10 @@ use crate::genome::Genome;
 use crate::image::Shape;
 use crate::rng::Stream;
 
+/// Counts the changes after which the same seed gives other images: a run does not go on
+/// under another revision. The golden digests change with it.
+pub const REVISION: u32 = 1;
+
 /// An offspring, not yet classified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Child<G> {

@@ -20,16 +20,16 @@ impl Shape {
         Self { height: 1, width: 1, channels }
     }
 
-    /// Number of positions, height × width.
+    /// Number of positions, height × width; saturating.
     #[must_use]
     pub const fn positions(self) -> usize {
-        self.height * self.width
+        self.height.saturating_mul(self.width)
     }
 
-    /// Number of elements.
+    /// Number of elements; saturating.
     #[must_use]
     pub const fn len(self) -> usize {
-        self.positions() * self.channels
+        self.positions().saturating_mul(self.channels)
     }
 
     /// Whether there are no elements.

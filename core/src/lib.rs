@@ -15,9 +15,9 @@
 //!
 //! ```text
 //! evolve                          ask / tell: the generation loop
-//! archive        wire             elites per class        canonical bytes
+//! archive                         elites per class
 //! genome ──▶ image ◀── nn         genome and nn meet only at image
-//! math   rng   digest   limits    leaves
+//! math  rng  digest  limits  wire leaves; wire: reading canonical bytes
 //! ```
 //!
 //! The algorithm is that of Nguyen, Yosinski and Clune, *Deep Neural Networks

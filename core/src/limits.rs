@@ -3,8 +3,8 @@
 //! Capacities are part of a run's identity: an operator that does not fit is a
 //! no-op, so host and device use the same ones.
 
-/// Layers of a network. A parsed [`Network`](crate::nn::Network) takes 144 bytes
-/// of RAM per layer on a 64-bit host, 96 on a 32-bit device.
+/// Layers of a network. A parsed [`Network`](crate::nn::Network) takes 184 bytes
+/// of RAM per layer on a 64-bit host, about half of that on a 32-bit device.
 pub const MAX_LAYERS: usize = 24;
 
 /// Rows or columns of an activation.
@@ -16,6 +16,10 @@ pub const MAX_ACTIVATION: usize = 1 << 24;
 /// Weights that one output is summed over. Keeps a sum of int8 products of
 /// (−255 ..= 255) · (−128 ..= 127) inside `i32`.
 pub const MAX_DEPTH: usize = 1 << 16;
+
+/// Positions of a max pool's window that is computed together with the convolution
+/// before it: the convolution then needs scratch memory for so many patches at once.
+pub const MAX_FUSED_WINDOW: usize = 16;
 
 /// Classes of a network.
 pub const MAX_CLASSES: usize = 1 << 12;

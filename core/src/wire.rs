@@ -1,7 +1,7 @@
 //! Canonical bytes: little-endian, one representation for every value.
 //!
-//! The digest of a run is taken over these bytes, checkpoints hold them, and
-//! devices send them.
+//! The digest of a run is taken over these bytes, and checkpoints hold them. Genomes
+//! and archives write their own; this is what they are read with.
 
 use core::fmt;
 

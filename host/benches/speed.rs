@@ -68,7 +68,7 @@ fn int8(criterion: &mut Criterion) {
     let mut logits = vec![0.0; BATCH * network.classes()];
     let mut group = criterion.benchmark_group("int8");
     for simd in levels() {
-        group.throughput(Throughput::Elements((BATCH * network.multiply_adds()) as u64));
+        group.throughput(Throughput::Elements(BATCH as u64 * network.multiply_adds()));
         group.bench_function(format!("LeNet, {BATCH} images, {}", simd.name()), |bencher| {
             bencher.iter(|| simd.forward(&network, &images, &mut memory.scratch(), &mut logits));
         });
@@ -80,7 +80,7 @@ fn int8(criterion: &mut Criterion) {
             let input: Vec<i8> = (0..layer.input().len()).map(|i| (i * 31) as i8).collect();
             let mut output = vec![0; layer.output().len()];
             let mut memory = ForwardMemory::for_layer(&network, index);
-            group.throughput(Throughput::Elements(work as u64));
+            group.throughput(Throughput::Elements(work));
             group.bench_function(format!("layer {index}, 1 image, {}", simd.name()), |bencher| {
                 bencher.iter(|| {
                     simd.run_layer(&network, index, &input, &mut memory.scratch(), &mut output)

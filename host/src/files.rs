@@ -1,9 +1,11 @@
 //! Files that are there whole or not at all, and no longer than is good.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
 use tempfile::{Builder, NamedTempFile};
 
 /// Prefix of the names of files that are being written. A process killed meanwhile
@@ -59,6 +61,15 @@ fn temporary(path: &Path) -> io::Result<(NamedTempFile, &Path)> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     Ok((builder.tempfile_in(folder)?, folder))
+}
+
+/// SHA-256 of a file's bytes, hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

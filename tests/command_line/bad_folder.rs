@@ -20,8 +20,8 @@ fn folders_that_are_taken_or_none_are_refused() {
     place.write("file", "precious");
     place.write("full/thesis.tex", "precious");
     place.refuse(RUN, &["--out run", "--resume"]);
-    place.refuse("evolve --out full", &["--out full", "choose another"]);
-    place.refuse("evolve --out full --resume", &["--out full", "choose another"]);
+    place.refuse("evolve --out full", &["--out full", "no run", "choose another"]);
+    place.refuse("evolve --out full --resume", &["--out full", "no run", "choose another"]);
     for option in ["", " --resume"] {
         place.refuse(&format!("evolve --out file{option}"), &["--out file", "choose another"]);
         place.refuse(&format!("evolve --out file/run{option}"), &["file/run", "permissions"]);

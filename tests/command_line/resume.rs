@@ -155,8 +155,16 @@ fn a_killed_run_has_a_report_of_its_last_checkpoint() {
     for file in ["gallery.png", "champions.npz", "report.html"] {
         assert!(place.read(&format!("run/{file}")) == place.read(&format!("copy/{file}")));
     }
-    // One that was killed before its first checkpoint.
+    // One that lost its checkpoint keeps the rest.
+    let history = place.read("copy/history.csv");
     fs::remove_file(place.path("copy/checkpoint.bin")).unwrap();
+    place.refuse("report copy", &["copy/checkpoint.bin", "missing or old"]);
+    place.refuse("evolve --out copy --resume", &["copy/checkpoint.bin", "missing or old"]);
+    assert!(place.read("copy/history.csv") == history);
+    // One that was killed before its first checkpoint.
+    let mut manifest = place.manifest("copy");
+    manifest["generations_done"] = 0.into();
+    place.write("copy/run.json", manifest.to_string());
     fs::remove_file(place.path("copy/history.csv")).unwrap();
     place.succeed("report copy");
 }

@@ -157,6 +157,7 @@ impl<const NODES: usize, const CONNECTIONS: usize> Cppn<NODES, CONNECTIONS> {
                 && source < ends
                 && (INPUTS..ends).contains(&target)
                 && (0.0..=1.0).contains(&connection.weight)
+                && connection.weight.is_sign_positive()
                 && !earlier
                     .iter()
                     .any(|e| e.source == connection.source && e.target == connection.target)
@@ -249,7 +250,7 @@ impl<const NODES: usize, const CONNECTIONS: usize> Genome for Cppn<NODES, CONNEC
     }
 
     fn scratch_len(pixels: usize) -> usize {
-        (INPUTS + NODES) * pixels
+        (INPUTS + NODES).saturating_mul(pixels)
     }
 
     /// `u8` outputs, `u16` nodes, `u16` connections, one byte per activation, then per

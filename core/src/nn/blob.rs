@@ -60,6 +60,10 @@ pub enum BlobError {
         /// Length of the bytes.
         found: usize,
     },
+    /// More bytes than [`limits::MAX_BLOB`].
+    TooLong(usize),
+    /// More layers than [`limits::MAX_LAYERS`].
+    TooManyLayers(usize),
     /// The checksum does not match: the bytes were damaged.
     Checksum,
     /// A dimension is zero or larger than [`limits`] allows.
@@ -77,7 +81,7 @@ pub enum BlobError {
     },
     /// There is no layer, or the last is not dense.
     NoLogits,
-    /// A scale is not a positive finite number.
+    /// A scale is not a positive finite number, or makes logits that are not finite.
     Scale,
     /// Bytes that must be zero are not.
     Padding,
@@ -86,7 +90,7 @@ pub enum BlobError {
 /// What is wrong with a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerFault {
-    /// Unknown kind or padding.
+    /// Unknown kind or padding, or a field set that the kind does not have.
     Unknown,
     /// The layer does not fit its input.
     Geometry,
@@ -109,6 +113,12 @@ impl fmt::Display for BlobError {
             }
             Self::Length { expected, found } => {
                 write!(f, "model has {found} bytes where {expected} belong")
+            }
+            Self::TooLong(found) => {
+                write!(f, "model has {found} bytes, at most {} are allowed", limits::MAX_BLOB)
+            }
+            Self::TooManyLayers(found) => {
+                write!(f, "model has {found} layers, at most {} are allowed", limits::MAX_LAYERS)
             }
             Self::Checksum => write!(f, "checksum mismatch: the model is damaged"),
             Self::TooLarge { layer: None } => write!(f, "input or class count out of range"),
@@ -176,7 +186,8 @@ pub struct LayerSpec<'a> {
 
 /// Writes the blob of `spec`, piece by piece, to `sink`.
 ///
-/// Writes what it is given: read the result with [`Network::parse`] to check it.
+/// Writes what it is given, numbers beyond a field's range as its largest: read the
+/// result with [`Network::parse`] to check it.
 pub fn encode(spec: &NetworkSpec<'_>, sink: &mut impl FnMut(&[u8])) {
     let mut length = 4;
     encode_body(spec, 0, &mut |bytes| length += bytes.len());
@@ -192,10 +203,10 @@ fn encode_body(spec: &NetworkSpec<'_>, length: usize, sink: &mut impl FnMut(&[u8
     let mut section = Section { written: 0, sink };
     section.put(&MAGIC);
     section.put(&VERSION.to_le_bytes());
-    section.put(&(spec.layers.len() as u16).to_le_bytes());
-    section.put(&(length as u32).to_le_bytes());
+    section.put(&narrow(spec.layers.len()).to_le_bytes());
+    section.put(&wide(length).to_le_bytes());
     for side in [spec.input.height, spec.input.width, spec.input.channels] {
-        section.put(&(side as u32).to_le_bytes());
+        section.put(&wide(side).to_le_bytes());
     }
     section.put(&spec.input_scale.to_le_bytes());
     section.put(&spec.input_zero_point.to_le_bytes());
@@ -212,9 +223,9 @@ fn encode_body(spec: &NetworkSpec<'_>, length: usize, sink: &mut impl FnMut(&[u8
         section.put(&[kind, u8::from(window.padding == Padding::Same)]);
         section.put(&[layer.clamp.0 as u8, layer.clamp.1 as u8]);
         for side in [window.height, window.width, window.stride_y, window.stride_x] {
-            section.put(&(side as u16).to_le_bytes());
+            section.put(&narrow(side).to_le_bytes());
         }
-        section.put(&(count as u32).to_le_bytes());
+        section.put(&wide(count).to_le_bytes());
         section.put(&layer.output_scale.to_le_bytes());
         section.put(&layer.output_zero_point.to_le_bytes());
         section.align();
@@ -235,6 +246,14 @@ fn encode_body(spec: &NetworkSpec<'_>, length: usize, sink: &mut impl FnMut(&[u8
     }
     spec.logit_scales.iter().for_each(|v| section.put(&v.to_le_bytes()));
     section.align();
+}
+
+fn narrow(value: usize) -> u16 {
+    u16::try_from(value).unwrap_or(u16::MAX)
+}
+
+fn wide(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 /// Weights in one row of the blob: those of one output channel, or, depthwise,
@@ -334,8 +353,11 @@ pub(super) fn parse(blob: &[u8]) -> Result<Network<'_>, BlobError> {
         return Err(BlobError::Version(version as u16));
     }
     let expected = u32_at(blob, 12);
-    if expected != found || found > limits::MAX_BLOB {
+    if expected != found {
         return Err(BlobError::Length { expected, found });
+    }
+    if found > limits::MAX_BLOB {
+        return Err(BlobError::TooLong(found));
     }
     let (body, checksum) = blob.split_at_checked(found - 4).unwrap_or((blob, &[]));
     if u32_at(checksum, 0) != CRC.checksum(body) as usize {
@@ -362,6 +384,9 @@ pub(super) fn parse(blob: &[u8]) -> Result<Network<'_>, BlobError> {
     let input_zero_point = i8_at(header, 32);
 
     let count = u16_at(header, 10);
+    if count > limits::MAX_LAYERS {
+        return Err(BlobError::TooManyLayers(count));
+    }
     let mut layers: heapless::Vec<Layer<'_>, { limits::MAX_LAYERS }> = heapless::Vec::new();
     let mut tensor = (input, input_scale, input_zero_point);
     for index in 0..count {
@@ -377,7 +402,9 @@ pub(super) fn parse(blob: &[u8]) -> Result<Network<'_>, BlobError> {
         return Err(BlobError::TooLarge { layer: None });
     }
     let logit_scales = reader.section(classes * 4)?;
-    if (0..classes).any(|class| !is_scale(f32_at(logit_scales, class * 4))) {
+    // The largest accumulator must still be a finite logit.
+    let is_logit_scale = |scale: f32| is_scale(scale) && is_scale(scale * 2_147_483_648.0);
+    if (0..classes).any(|class| !is_logit_scale(f32_at(logit_scales, class * 4))) {
         return Err(BlobError::Scale);
     }
     if !reader.rest.is_empty() {
@@ -429,10 +456,19 @@ fn parse_layer<'a>(
     if count > limits::MAX_SIDE {
         return Err(too_large);
     }
+    // Fields without a meaning have one value, so that a network has one blob.
+    let is_plain = match op {
+        Op::MaxPool(_) | Op::AveragePool(_) => count == 0,
+        Op::Dense { .. } => window == Window::square(1, 1, Padding::Valid),
+        Op::Conv { .. } | Op::DepthwiseConv { .. } => true,
+    };
+    if !is_plain {
+        return Err(fault(LayerFault::Unknown));
+    }
     let output = op.output(input).ok_or(fault(LayerFault::Geometry))?;
     // The area comes first: with it bounded, the depth cannot overflow 32 bits.
     if !within_limits(output)
-        || window.height * window.width > limits::MAX_DEPTH
+        || window.area() > limits::MAX_DEPTH
         || op.depth(input) > limits::MAX_DEPTH
     {
         return Err(too_large);

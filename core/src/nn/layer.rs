@@ -1,6 +1,7 @@
 //! One layer: gathers patches, has the kernel multiply them, and requantizes.
 
 use super::{Kernel, Op, ROW_ALIGN, Shape, Window, requantize};
+use crate::limits::MAX_FUSED_WINDOW;
 
 /// A checked layer of a [`Network`](super::Network), reading its arrays in place.
 #[derive(Clone, Copy, Debug)]
@@ -102,13 +103,14 @@ impl<'a> Layer<'a> {
     /// Whether `pool`, which follows this layer, can be done on accumulators.
     ///
     /// Requantization never decreases, so the largest accumulator gives the
-    /// largest output. Windows that overlap or reach outside are left to the
-    /// pooling layer.
+    /// largest output. Windows that overlap, reach outside, or are larger than
+    /// [`MAX_FUSED_WINDOW`] are left to the pooling layer.
     pub(super) fn fuses_with(&self, pool: &Layer<'_>) -> bool {
         let Op::MaxPool(window) = pool.op else { return false };
         matches!(self.op, Op::Conv { .. })
             && window.stride_y == window.height
             && window.stride_x == window.width
+            && window.area() <= MAX_FUSED_WINDOW
             && pool.clamp.0 <= self.clamp.0
             && pool.clamp.1 >= self.clamp.1
             && pool.output.height * window.height <= pool.input.height

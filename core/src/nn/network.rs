@@ -116,7 +116,7 @@ impl<'a> Network<'a> {
 
     /// Multiply-adds per image.
     #[must_use]
-    pub fn multiply_adds(&self) -> usize {
+    pub fn multiply_adds(&self) -> u64 {
         self.layers.iter().map(|layer| layer.op.multiply_adds(layer.input)).sum()
     }
 
@@ -133,10 +133,10 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// Memory for a forward pass over `images` images at a time.
+    /// Memory for a forward pass over `images` images at a time; saturating.
     #[must_use]
     pub fn requirements(&self, images: usize) -> Requirements {
-        let (mut now, mut next) = (images * self.input.len(), 0);
+        let (mut now, mut next) = (images.saturating_mul(self.input.len()), 0);
         let (mut patches, mut sums) = (0, 0);
         let mut swapped = false;
         self.for_each_step(|layer, pool| {
@@ -144,7 +144,7 @@ impl<'a> Network<'a> {
             patches = patches.max(scratch.0);
             sums = sums.max(scratch.1);
             let output = pool.unwrap_or(layer).output.len();
-            next = next.max(images * output);
+            next = next.max(images.saturating_mul(output));
             core::mem::swap(&mut now, &mut next);
             swapped = !swapped;
         });

@@ -35,6 +35,12 @@ impl Window {
         Self { height: size, width: size, stride_y: stride, stride_x: stride, padding }
     }
 
+    /// Number of positions in the window; saturating.
+    #[must_use]
+    pub const fn area(&self) -> usize {
+        self.height.saturating_mul(self.width)
+    }
+
     /// Rows and columns of the output, or `None` if the window or a stride is
     /// zero, the input is empty, or no window fits.
     #[must_use]
@@ -54,14 +60,15 @@ impl Window {
         ))
     }
 
-    /// Rows and columns of padding at the top left.
+    /// Rows and columns of padding at the top left; 0 for a stride of zero.
     #[must_use]
     pub fn offset(&self, input: Shape) -> (usize, usize) {
         let along = |size: usize, window: usize, stride: usize| match self.padding {
             Padding::Valid => 0,
+            Padding::Same if stride == 0 => 0,
             Padding::Same => {
-                let reach = (size.div_ceil(stride).saturating_sub(1)) * stride + window;
-                reach.saturating_sub(size) / 2
+                let last = size.div_ceil(stride).saturating_sub(1).saturating_mul(stride);
+                last.saturating_add(window).saturating_sub(size) / 2
             }
         };
         (
@@ -122,12 +129,12 @@ impl Op {
     }
 
     /// Weights that one output value is summed over: the depth of the layer's
-    /// dot products; 0 for pooling.
+    /// dot products; 0 for pooling. Saturating.
     #[must_use]
     pub fn depth(&self, input: Shape) -> usize {
         match self {
-            Self::Conv { window, .. } => window.height * window.width * input.channels,
-            Self::DepthwiseConv { window, .. } => window.height * window.width,
+            Self::Conv { window, .. } => window.area().saturating_mul(input.channels),
+            Self::DepthwiseConv { window, .. } => window.area(),
             Self::MaxPool(_) | Self::AveragePool(_) => 0,
             Self::Dense { .. } => input.len(),
         }
@@ -135,8 +142,9 @@ impl Op {
 
     /// Multiply-adds per image; padding counts as if it were inside.
     #[must_use]
-    pub fn multiply_adds(&self, input: Shape) -> usize {
-        self.output(input).map_or(0, |output| output.len() * self.depth(input))
+    pub fn multiply_adds(&self, input: Shape) -> u64 {
+        let outputs = self.output(input).map_or(0, Shape::len);
+        (outputs as u64).saturating_mul(self.depth(input) as u64)
     }
 }
 
@@ -170,5 +178,10 @@ mod tests {
         assert_eq!(Window::square(0, 1, Padding::Same).output(image(8)), None);
         assert_eq!(Window::square(1, 0, Padding::Same).output(image(8)), None);
         assert_eq!(Op::Dense { units: 0 }.output(image(8)), None);
+        assert_eq!(Window::square(3, 0, Padding::Same).offset(image(8)), (0, 0));
+        let huge = Window::square(usize::MAX, usize::MAX, Padding::Same);
+        let op = Op::Conv { window: huge, filters: usize::MAX };
+        assert_eq!((op.depth(image(8)), huge.offset(image(8)).0 > 0), (usize::MAX, true));
+        assert_eq!(op.multiply_adds(image(usize::MAX)), u64::MAX);
     }
 }

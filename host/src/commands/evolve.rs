@@ -80,6 +80,24 @@ enum MathName {
     Micromath,
 }
 
+impl From<CoordinatesName> for Coordinates {
+    fn from(name: CoordinatesName) -> Self {
+        match name {
+            CoordinatesName::Centred => Self::Centred,
+            CoordinatesName::Pixels => Self::Pixels,
+        }
+    }
+}
+
+impl From<MathName> for Math {
+    fn from(name: MathName) -> Self {
+        match name {
+            MathName::Polynomial => Self::Polynomial,
+            MathName::Micromath => Self::Micromath,
+        }
+    }
+}
+
 /// Why `mirage evolve` failed.
 #[derive(Debug, Error)]
 pub enum EvolveError {
@@ -185,15 +203,11 @@ impl EvolveArgs {
         let mut plan = Plan::preset(self.preset_or_default(), self.seed_or_default())?;
         plan.children = self.children.unwrap_or(plan.children);
         plan.generations = self.generations.unwrap_or(plan.generations);
-        match self.coordinates {
-            Some(CoordinatesName::Centred) => plan.set_coordinates(Coordinates::Centred)?,
-            Some(CoordinatesName::Pixels) => plan.set_coordinates(Coordinates::Pixels)?,
-            None => {}
+        if let Some(name) = self.coordinates {
+            plan.set_coordinates(name.into())?;
         }
-        match self.math {
-            Some(MathName::Polynomial) => plan.set_math(Math::Polynomial)?,
-            Some(MathName::Micromath) => plan.set_math(Math::Micromath)?,
-            None => {}
+        if let Some(name) = self.math {
+            plan.set_math(name.into())?;
         }
         Ok(plan)
     }
@@ -215,19 +229,13 @@ impl EvolveArgs {
         }
         let mut asked = plan.clone();
         if let Some(name) = self.coordinates {
-            asked.set_coordinates(match name {
-                CoordinatesName::Centred => Coordinates::Centred,
-                CoordinatesName::Pixels => Coordinates::Pixels,
-            })?;
+            asked.set_coordinates(name.into())?;
             if asked != *plan {
                 return contradiction("--coordinates", "the other kind".to_owned());
             }
         }
         if let Some(name) = self.math {
-            asked.set_math(match name {
-                MathName::Polynomial => Math::Polynomial,
-                MathName::Micromath => Math::Micromath,
-            })?;
+            asked.set_math(name.into())?;
             if asked != *plan {
                 return contradiction("--math", "the other kind".to_owned());
             }

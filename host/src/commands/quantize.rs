@@ -8,7 +8,7 @@ use mirage_core::nn::{ForwardError, Network};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::train::{json, sha256, share};
+use super::train::{json, share};
 use super::{OutputError, default_threads, print};
 use crate::data::idx::{Dataset, DatasetError, Images, Split};
 use crate::data::{NoDataDir, data_dir};
@@ -167,7 +167,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), QuantizeCommandError> {
         agreement: share(agreeing, test_images),
         bytes: blob.len(),
         out: &args.out,
-        sha256: sha256(&blob),
+        sha256: files::sha256(&blob),
     };
     Ok(print(&if args.json { json(&outcome) } else { text(&outcome) })?)
 }

@@ -1,6 +1,5 @@
 //! `mirage train`: a network of our own, from IDX files to ONNX.
 
-use std::fmt::Write as _;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,6 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use mirage_core::nn::Shape;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::{OutputError, default_threads, print};
@@ -108,7 +106,7 @@ struct Outcome<'a> {
     epochs: u32,
     learning_rate: f32,
     parameters: usize,
-    multiply_adds: usize,
+    multiply_adds: u64,
     loss: f64,
     test_images: usize,
     test_error: f64,
@@ -173,7 +171,7 @@ pub fn run(args: &TrainArgs) -> Result<(), TrainCommandError> {
         test_error: share(errors, test.len()),
         seconds: start.elapsed().as_secs_f64(),
         out: &args.out,
-        sha256: sha256(&bytes),
+        sha256: files::sha256(&bytes),
     };
     Ok(print(&if args.json { json(&outcome) } else { text(&outcome) })?)
 }
@@ -227,12 +225,4 @@ fn text(outcome: &Outcome<'_>) -> String {
 /// `part` of `whole`, 0 ..= 1; 0 of nothing.
 pub(super) fn share(part: usize, whole: usize) -> f64 {
     part as f64 / whole.max(1) as f64
-}
-
-/// SHA-256 of a file's bytes, hexadecimal.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

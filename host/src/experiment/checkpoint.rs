@@ -12,7 +12,7 @@
 //! | n | the archive's canonical bytes |
 //! | 4 | CRC-32 of all before |
 
-use mirage_core::archive::{Cell, Elite};
+use mirage_core::archive::{Cell, Elite, Origin};
 use mirage_core::genome::Genome;
 use mirage_core::image::Shape;
 use mirage_core::wire::{DecodeError, Reader};
@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use super::engine::HeapArchive;
 use super::log::Taxon;
+use super::plan::MAX_CHILDREN;
 
 const MAGIC: [u8; 8] = *b"MIRAGECP";
 const VERSION: u16 = 1;
@@ -149,6 +150,17 @@ pub fn decode<G: Genome>(
     let is_sound = |elite: &Elite<G>| {
         elite.confidence.is_finite() && elite.origin.generation < state.generations
     };
+    let is_known = |origin: Origin| state.living.iter().any(|taxon| taxon.id == origin.id);
+    let taxa_are_sound = archive.elites().all(|(_, elite)| is_known(elite.origin))
+        && state
+            .living
+            .iter()
+            .all(|taxon| (taxon.class as usize) < classes && taxon.confidence.is_finite());
+    let counts_are_sound = state.skipped <= state.evaluations
+        && state.evaluations <= u64::from(state.generations) * u64::from(MAX_CHILDREN);
+    if !(taxa_are_sound && counts_are_sound) {
+        return Err(DecodeError::Archive.into());
+    }
     if !(state.seconds.is_finite() && archive.elites().all(|(_, elite)| is_sound(elite))) {
         return Err(DecodeError::Archive.into());
     }

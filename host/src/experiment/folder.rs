@@ -18,6 +18,9 @@ pub enum FolderError {
     /// The folder of a new run exists and is not empty.
     #[error("--out {}: the folder exists already; add --resume to go on with its run, or choose another", .0.display())]
     Exists(PathBuf),
+    /// The folder of a new run holds something that is no run.
+    #[error("--out {}: the folder is not empty, and there is no run in it; choose another", .0.display())]
+    NotEmpty(PathBuf),
     /// The path is a file.
     #[error("--out {}: this is a file, not a folder; choose another", .0.display())]
     NotAFolder(PathBuf),
@@ -127,7 +130,12 @@ impl Folder {
             let is_table = [self.history_path(), self.lineage_path()].contains(&path);
             let is_empty = || path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0);
             if !(is_temporary || is_table && is_empty()) {
-                return Err(FolderError::Exists(self.path.clone()));
+                let path = self.path.clone();
+                return Err(if self.has_run() {
+                    FolderError::Exists(path)
+                } else {
+                    FolderError::NotEmpty(path)
+                });
             }
         }
         Ok(())

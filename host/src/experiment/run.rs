@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use mirage_core::evolve::{Encoding, Evolution};
+use mirage_core::evolve::{Encoding, Evolution, REVISION};
 use mirage_core::genome::{Cppn, Direct, Genome};
 use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
 use serde::Serialize;
 use thiserror::Error;
 
 use super::checkpoint::{self, State};
-use super::engine::Engine;
+use super::engine::{Engine, HeapArchive};
 use super::folder::{Folder, FolderError};
 use super::log::{HISTORY_HEADER, LINEAGE_HEADER, Lineage, Table, history_row};
 use super::plan::{MNIST, Plan, PlanError};
@@ -21,6 +21,9 @@ use crate::simd::Simd;
 
 /// The confidence that the paper's title figure shows, and that runs are measured by.
 pub const CERTAIN: f32 = 0.9999;
+
+/// The lower mark that the released code's hardest classes are compared by.
+const SURE: f32 = 0.99;
 
 /// Generations from one checkpoint to the next.
 const CHECKPOINT_GENERATIONS: u32 = 20;
@@ -192,7 +195,7 @@ fn identity(plan: &Plan, model: &Model) -> String {
     let settings: Vec<String> =
         plan.settings().iter().map(|(name, value)| format!("{name} {value}")).collect();
     format!(
-        "preset {}, {} children, seed {}, model {}, {}",
+        "algorithm {REVISION}, preset {}, {} children, seed {}, model {}, {}",
         plan.preset,
         plan.children,
         plan.seed,
@@ -239,24 +242,18 @@ where
         let mut engine = Engine::new(evolution(plan, settings, model), model, simd, threads)?;
         let identity = identity(plan, model);
         let mut state = State::default();
-        let resumes = resume && folder.has_run();
-        if resumes {
-            check_model(&folder.manifest()?.model, model, folder)?;
-        } else {
-            folder.create()?;
+        let resumed = if resume && folder.has_run() { Some(folder.manifest()?) } else { None };
+        match &resumed {
+            Some(manifest) => check_model(&manifest.model, model, folder)?,
+            None => folder.create()?,
         }
         // With the tables in hand the folder stays what it is: whoever worked here before
         // has ended.
         let [mut history, mut lineage_table] = folder.tables()?;
-        if !resumes {
+        if resumed.is_none() {
             folder.begin(&manifest(plan, model, simd, threads, &state, String::new()))?;
         }
-        if let Some(bytes) = folder.checkpoint()? {
-            let checkpoint =
-                checkpoint::decode::<G>(&bytes, &identity, model.classes(), model.shape());
-            let path = folder.checkpoint_path();
-            let (found, archive) =
-                checkpoint.map_err(|source| FolderError::Checkpoint { path, source })?;
+        if let Some((found, archive)) = checkpoint_of::<G>(folder, &identity, model)? {
             if found.generations > plan.generations {
                 let (asked, done) = (plan.generations, found.generations);
                 let folder = folder.path().display().to_string();
@@ -265,12 +262,22 @@ where
             state = found;
             engine.restore(archive);
         }
+        if let Some(manifest) = &resumed {
+            check_not_ahead(manifest, &state, folder)?;
+        }
         let seconds_before = state.seconds;
         let origins = engine.archive().elites().map(|(_, elite)| elite.origin);
         let lineage = Lineage::restore(&state.living, origins);
         let of = |path| |error| folder.table_error(path, error);
         // Both are checked before one is cut.
         lineage_table.check(state.lineage_len).map_err(of(folder.lineage_path()))?;
+        history.check(state.history_len).map_err(of(folder.history_path()))?;
+        // From here on the run has as many generations as were asked for now, whatever
+        // happens to this process.
+        if resumed.is_some_and(|manifest| manifest.generations != plan.generations) {
+            let digest = engine.archive().digest().to_string();
+            folder.write_manifest(&manifest(plan, model, simd, threads, &state, digest))?;
+        }
         history.begin(HISTORY_HEADER, state.history_len).map_err(of(folder.history_path()))?;
         lineage_table
             .begin(LINEAGE_HEADER, state.lineage_len)
@@ -315,7 +322,7 @@ where
         }
         self.flush()?;
         let history = self.folder.history(self.history.len())?;
-        let manifest = self.manifest();
+        let manifest = Manifest { status: Status::Done, ..self.manifest() };
         self.folder.write_manifest(&manifest)?;
         let summary = summary(&manifest, &history, self.engine.archive(), self.folder);
         let champions = champions(&self.engine)?;
@@ -398,7 +405,6 @@ fn manifest(
     state: &State,
     digest: String,
 ) -> Manifest {
-    let is_done = state.generations >= plan.generations;
     Manifest {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         preset: plan.preset.clone(),
@@ -414,7 +420,7 @@ fn manifest(
             kernel: simd.name().to_owned(),
             threads,
         },
-        status: if is_done { Status::Done } else { Status::Running },
+        status: Status::Running,
         generations_done: state.generations,
         evaluations: state.evaluations,
         skipped: state.skipped,
@@ -437,15 +443,11 @@ where
 {
     let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, Simd::detect(), 1)?;
     let mut state = State::default();
-    if let Some(bytes) = folder.checkpoint()? {
-        let path = folder.checkpoint_path();
-        let identity = identity(plan, model);
-        let checkpoint = checkpoint::decode::<G>(&bytes, &identity, model.classes(), model.shape());
-        let (found, archive) =
-            checkpoint.map_err(|source| FolderError::Checkpoint { path, source })?;
+    if let Some((found, archive)) = checkpoint_of::<G>(folder, &identity(plan, model), model)? {
         state = found;
         engine.restore(archive);
     }
+    check_not_ahead(&manifest, &state, folder)?;
     // The checkpoint may be one step ahead of the manifest.
     manifest.generations_done = state.generations;
     manifest.evaluations = state.evaluations;
@@ -458,6 +460,30 @@ where
         if state.history_len > 0 { folder.history(state.history_len)? } else { Vec::new() };
     let champions = champions(&engine)?;
     Ok(RunRecord { manifest, history, champions })
+}
+
+/// The checkpoint in a folder; `None` if there is none.
+fn checkpoint_of<G: Genome>(
+    folder: &Folder,
+    identity: &str,
+    model: &Model,
+) -> Result<Option<(State, HeapArchive<G>)>, FolderError> {
+    let Some(bytes) = folder.checkpoint()? else { return Ok(None) };
+    let path = folder.checkpoint_path();
+    checkpoint::decode(&bytes, identity, model.classes(), model.shape())
+        .map(Some)
+        .map_err(|source| FolderError::Checkpoint { path, source })
+}
+
+/// The checkpoint is always written before the manifest that tells of it: one that knows
+/// of less has been lost or replaced, and going on from it would cut the tables.
+fn check_not_ahead(manifest: &Manifest, state: &State, folder: &Folder) -> Result<(), FolderError> {
+    if manifest.generations_done <= state.generations {
+        return Ok(());
+    }
+    let (done, kept) = (manifest.generations_done, state.generations);
+    let reason = format!("missing or old: it knows {kept} generations, run.json tells of {done}");
+    Err(FolderError::Damaged { path: folder.checkpoint_path(), reason })
 }
 
 /// The elites as pictures, in class order.
@@ -484,7 +510,7 @@ where
 fn summary<G: Genome>(
     manifest: &Manifest,
     history: &[HistoryRow],
-    archive: &super::engine::HeapArchive<G>,
+    archive: &HeapArchive<G>,
     folder: &Folder,
 ) -> Summary {
     let known = confidences(archive);
@@ -501,7 +527,7 @@ fn summary<G: Genome>(
         seconds: manifest.seconds,
         median_confidence: median(&known),
         classes: known.len(),
-        classes_at_99: count_at(&known, 0.99),
+        classes_at_99: count_at(&known, SURE),
         classes_at_9999: count_at(&known, CERTAIN),
         median_generation_9999: generation_of_certainty(history, known.len()),
         confidences: archive.cells().iter().map(|c| c.as_ref().map(|e| e.confidence)).collect(),
@@ -510,7 +536,7 @@ fn summary<G: Genome>(
 }
 
 /// The confidence of every class, 0 for an empty cell.
-fn confidences<G: Genome>(archive: &super::engine::HeapArchive<G>) -> Vec<f32> {
+fn confidences<G: Genome>(archive: &HeapArchive<G>) -> Vec<f32> {
     archive.cells().iter().map(|cell| cell.as_ref().map_or(0.0, |elite| elite.confidence)).collect()
 }
 

@@ -33,6 +33,7 @@ impl Classifier for Int8Classifier<'_> {
 
     fn classify(&mut self, images: &[u8], scores: &mut [f32]) -> Result<(), ModelError> {
         let (pixels, classes) = (self.network.input().len(), self.network.classes());
+        super::check_lengths(images, pixels, scores, classes)?;
         let batches = images.chunks(BATCH * pixels).zip(scores.chunks_mut(BATCH * classes));
         for (images, scores) in batches {
             self.simd

@@ -4,13 +4,11 @@ mod int8;
 mod onnx;
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use mirage_core::image::{Classifier, Shape};
 use mirage_core::nn::{BlobError, Network};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::experiment::record::ModelRecord;
@@ -22,9 +20,6 @@ use onnx::OnnxModel;
 static LENET_INT8: &[u8] = include_bytes!("../../models/lenet.q8");
 /// The float LeNet that it was made from.
 static LENET_FLOAT: &[u8] = include_bytes!("../../models/lenet.onnx");
-
-/// Names of the built-in models, the default first.
-pub const BUILT_IN: [&str; 2] = ["lenet", "lenet-float"];
 
 /// Largest model file that is read, bytes.
 pub const MAX_FILE: u64 = 1 << 30;
@@ -82,6 +77,21 @@ enum Kind {
     Onnx(Box<OnnxModel>),
 }
 
+/// Checks that there is one row of scores per image, and no part of an image.
+fn check_lengths(
+    images: &[u8],
+    pixels: usize,
+    scores: &[f32],
+    classes: usize,
+) -> Result<(), ModelError> {
+    let count = images.len() / pixels.max(1);
+    if images.len() == count * pixels && scores.len() == count * classes {
+        return Ok(());
+    }
+    let (bytes, scores) = (images.len(), scores.len());
+    Err(ModelError::Run(format!("{bytes} bytes of images and {scores} scores do not match it")))
+}
+
 /// A classifier for one thread.
 pub type ThreadClassifier<'a> = Box<dyn Classifier<Error = ModelError> + Send + 'a>;
 
@@ -114,10 +124,7 @@ impl Model {
     /// If the bytes are neither, or cannot be run.
     pub fn from_bytes(name: &str, bytes: Cow<'static, [u8]>) -> Result<Self, ModelError> {
         let name = name.to_owned();
-        let mut sha256 = String::new();
-        for byte in Sha256::digest(&bytes) {
-            let _ = write!(sha256, "{byte:02x}");
-        }
+        let sha256 = files::sha256(&bytes);
         if bytes.starts_with(&mirage_core::nn::blob::MAGIC) {
             let network = Network::parse(&bytes)
                 .map_err(|source| ModelError::Blob { name: name.clone(), source })?;

@@ -126,6 +126,7 @@ impl Classifier for OnnxClassifier<'_> {
     }
 
     fn classify(&mut self, images: &[u8], scores: &mut [f32]) -> Result<(), ModelError> {
+        super::check_lengths(images, self.model.shape.len(), scores, self.model.classes)?;
         let images = images.chunks_exact(self.model.shape.len());
         for (image, scores) in images.zip(scores.chunks_exact_mut(self.model.classes)) {
             let output = self.model.run(image)?;
@@ -199,18 +200,24 @@ fn input_shape(proto: &ModelProto) -> Result<Shape, String> {
     }
 }
 
-/// What the last operator says of the output.
+/// What the last operator that computes something says of the output.
 fn output_kind(proto: &ModelProto) -> Output {
-    let graph = proto.graph.as_ref();
-    let last = graph.and_then(|graph| {
-        let output = graph.output.first()?;
-        graph.node.iter().find(|node| node.output.contains(&output.name))
-    });
-    match last.map(|node| node.op_type.as_str()) {
-        Some("Softmax") => Output::Probabilities,
-        Some("LogSoftmax") => Output::LogProbabilities,
-        _ => Output::Logits,
+    const SHAPING: [&str; 7] =
+        ["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout"];
+    let Some(graph) = &proto.graph else { return Output::Logits };
+    let mut name = graph.output.first().map(|output| &output.name);
+    // A graph without cycles has no path longer than its nodes.
+    for _ in 0..graph.node.len() {
+        let maker = name.and_then(|n| graph.node.iter().find(|node| node.output.contains(n)));
+        let Some(node) = maker else { break };
+        match node.op_type.as_str() {
+            "Softmax" => return Output::Probabilities,
+            "LogSoftmax" => return Output::LogProbabilities,
+            shaping if SHAPING.contains(&shaping) => name = node.input.first(),
+            _ => break,
+        }
     }
+    Output::Logits
 }
 
 /// A tract error, whose causes fill many lines, as one.

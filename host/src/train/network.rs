@@ -187,7 +187,7 @@ impl<T: Real> FloatNetwork<T> {
 
     /// Multiply-adds per image.
     #[must_use]
-    pub fn multiply_adds(&self) -> usize {
+    pub fn multiply_adds(&self) -> u64 {
         self.layers.iter().map(|layer| layer.op.multiply_adds(layer.input)).sum()
     }
 

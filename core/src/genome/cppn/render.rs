@@ -40,7 +40,7 @@ impl<const NODES: usize, const CONNECTIONS: usize> Cppn<NODES, CONNECTIONS> {
         let slots = INPUTS + order.len();
         let pixels = shape.positions();
         let most = scratch.len() / slots;
-        if most == 0 || pixels == 0 || image.len() != shape.len() {
+        if most == 0 || shape.is_empty() || image.len() != shape.len() {
             return;
         }
         // Chunks of equal size, in whole vectors: a short last one would be slow.
@@ -323,6 +323,8 @@ mod tests {
         genome.render(&CPPN, SHAPE, &mut [0.0; 3], &mut image);
         assert_eq!(image, [7; 784]);
         genome.render(&CPPN, SHAPE, &mut [0.0; 900], &mut image[..10]);
+        let nothing = Shape { channels: 0, ..SHAPE };
+        genome.render(&CPPN, nothing, &mut [0.0; 900], &mut []);
         assert_eq!(image, [7; 784]);
     }
 }
