@@ -131,7 +131,7 @@ impl ForwardMemory {
     }
 
     fn with(needed: Requirements) -> Self {
-        const PATCHES: usize = 8 * 1024;
+        const PATCHES: usize = 16 * 1024;
         const SUMS: usize = 8 * 1024;
         Self {
             front: vec![0; needed.front],

@@ -160,14 +160,19 @@ impl<'a> Layer<'a> {
     ) {
         let output = pool.map_or(self.output, |pool| pool.output);
         match self.op {
-            Op::Dense { .. } => self.dense(kernel, inputs, patches, sums, |first, sums| {
-                let outputs = outputs.get_mut(first * output.len()..).unwrap_or_default();
-                for (sums, outputs) in
-                    sums.chunks_exact(output.len()).zip(outputs.chunks_exact_mut(output.len()))
-                {
-                    self.requantize(sums, outputs);
+            Op::Dense { .. } => {
+                let block = self.dense_block(patches, sums);
+                let blocks = inputs.chunks(block * self.input.len());
+                let outputs = outputs.chunks_mut(block * output.len());
+                for (inputs, outputs) in blocks.zip(outputs) {
+                    let sums = self.dense(kernel, inputs, patches, sums);
+                    for (sums, outputs) in
+                        sums.chunks_exact(output.len()).zip(outputs.chunks_exact_mut(output.len()))
+                    {
+                        self.requantize(sums, outputs);
+                    }
                 }
-            }),
+            }
             _ => {
                 let images = inputs.chunks_exact(self.input.len());
                 for (input, output) in images.zip(outputs.chunks_exact_mut(output.len())) {
@@ -187,40 +192,33 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Runs a dense layer up to its sums, biases not yet added.
-    ///
-    /// Calls `finish` with the index of an image and the sums of that image and
-    /// some that follow it.
+    /// Images that a dense layer can take at a time with this scratch memory, at least 1.
     #[inline(always)]
-    pub(super) fn dense(
+    pub(super) fn dense_block(&self, patches: &[i16], sums: &[i32]) -> usize {
+        let stride = self.weights.as_ref().map_or(1, Weights::stride);
+        (patches.len() / stride).min(sums.len() / self.output.len()).max(1)
+    }
+
+    /// The sums of a dense layer, one row per image, biases not yet added; for at most
+    /// [`dense_block`](Self::dense_block) images.
+    #[inline(always)]
+    pub(super) fn dense<'s>(
         &self,
         kernel: &impl Kernel,
         inputs: &[i16],
         patches: &mut [i16],
-        sums: &mut [i32],
-        mut finish: impl FnMut(usize, &[i32]),
-    ) {
-        let Some(weights) = &self.weights else { return };
-        let (depth, stride, units) = (weights.row, weights.stride(), self.output.len());
-        let images = inputs.len() / depth;
-        let block = (patches.len() / stride).min(sums.len() / units).min(images);
-        let mut first = 0;
-        while block > 0 && first < images {
-            let count = block.min(images - first);
-            let inputs = inputs.get(first * depth..).unwrap_or_default();
-            for (input, patch) in
-                inputs.chunks_exact(depth).zip(patches.chunks_exact_mut(stride)).take(count)
-            {
-                copy_wide(input, depth, depth, patch);
-            }
-            if let (Some(patches), Some(sums)) =
-                (patches.get(..count * stride), sums.get_mut(..count * units))
-            {
-                kernel.multiply(weights.bytes, patches, depth, sums);
-                finish(first, sums);
-            }
-            first += count;
+        sums: &'s mut [i32],
+    ) -> &'s [i32] {
+        let Some(weights) = &self.weights else { return &[] };
+        let (depth, stride) = (weights.row, weights.stride());
+        let count = inputs.len() / depth;
+        for (input, patch) in inputs.chunks_exact(depth).zip(patches.chunks_exact_mut(stride)) {
+            copy_wide(input, depth, depth, patch);
         }
+        let used = (patches.get(..count * stride), sums.get_mut(..count * self.output.len()));
+        let (Some(patches), Some(sums)) = used else { return &[] };
+        kernel.multiply(weights.bytes, patches, depth, sums);
+        sums
     }
 
     #[inline(always)]

@@ -120,17 +120,13 @@ impl<'a> Network<'a> {
         self.layers.iter().map(|layer| layer.op.multiply_adds(layer.input)).sum()
     }
 
-    /// Calls `visit` with each layer and the pooling layer that is fused into it.
+    /// Layer `index`, and the pooling layer after it if that is fused into it; `None`
+    /// after the last.
     #[inline(always)]
-    fn for_each_step(&self, mut visit: impl FnMut(&Layer<'a>, Option<&Layer<'a>>)) {
-        let mut layers = self.layers.iter();
-        while let Some(layer) = layers.next() {
-            let pool = layers.as_slice().first().filter(|next| layer.fuses_with(next));
-            if pool.is_some() {
-                layers.next();
-            }
-            visit(layer, pool);
-        }
+    fn step(&self, index: usize) -> Option<(&Layer<'a>, Option<&Layer<'a>>)> {
+        let layer = self.layers.get(index)?;
+        let pool = self.layers.get(index + 1).filter(|next| layer.fuses_with(next));
+        Some((layer, pool))
     }
 
     /// Memory for a forward pass over `images` images at a time; saturating.
@@ -138,8 +134,8 @@ impl<'a> Network<'a> {
     pub fn requirements(&self, images: usize) -> Requirements {
         let (mut now, mut next) = (images.saturating_mul(self.input.len()), 0);
         let (mut patches, mut sums) = (0, 0);
-        let mut swapped = false;
-        self.for_each_step(|layer, pool| {
+        let (mut index, mut swapped) = (0, false);
+        while let Some((layer, pool)) = self.step(index) {
             let scratch = layer.scratch(pool);
             patches = patches.max(scratch.0);
             sums = sums.max(scratch.1);
@@ -147,7 +143,8 @@ impl<'a> Network<'a> {
             next = next.max(images.saturating_mul(output));
             core::mem::swap(&mut now, &mut next);
             swapped = !swapped;
-        });
+            index += 1 + usize::from(pool.is_some());
+        }
         let (front, back) = if swapped { (next, now) } else { (now, next) };
         Requirements { front, back, patches, sums }
     }
@@ -188,23 +185,24 @@ impl<'a> Network<'a> {
             *value = i16::from(pixel) - black;
         }
         let (patches, sums) = (&mut *scratch.patches, &mut *scratch.sums);
-        let mut steps = 0;
-        let last = self.layers.len();
-        self.for_each_step(|layer, pool| {
-            steps += 1 + usize::from(pool.is_some());
+        let mut index = 0;
+        while let Some((layer, pool)) = self.step(index) {
+            index += 1 + usize::from(pool.is_some());
             let inputs = now.get(..count * layer.input.len()).unwrap_or_default();
-            if steps == last {
-                layer.dense(kernel, inputs, patches, sums, |first, sums| {
-                    let logits = logits.get_mut(first * classes..).unwrap_or_default();
+            if index == self.layers.len() {
+                let block = layer.dense_block(patches, sums);
+                let blocks = inputs.chunks(block * layer.input.len());
+                for (inputs, logits) in blocks.zip(logits.chunks_mut(block * classes)) {
+                    let sums = layer.dense(kernel, inputs, patches, sums);
                     self.dequantize(layer, sums, logits);
-                });
+                }
             } else {
                 let length = count * pool.unwrap_or(layer).output.len();
                 let outputs = next.get_mut(..length).unwrap_or_default();
                 layer.run(pool, kernel, inputs, outputs, patches, sums);
                 core::mem::swap(&mut now, &mut next);
             }
-        });
+        }
         Ok(())
     }
 

@@ -22,8 +22,9 @@ pub type HeapArchive<G> = Archive<G, Vec<Cell<G>>>;
 /// loops are long enough for wide vectors. Half of a 28 × 28 image.
 const CHUNK: usize = 392;
 
-/// Children that one task makes and classifies.
-const TASK: u32 = 25;
+/// Children that one task makes and classifies: enough to share the loads of a dense
+/// layer's weights, few enough to keep two or five threads evenly busy with 200.
+const TASK: u32 = 20;
 
 /// What a thread works with.
 struct Worker<'a> {

@@ -9,7 +9,7 @@ use crate::simd::{ForwardMemory, Simd};
 
 /// Images that pass through the network together: they share the loads of the dense
 /// layers' weights.
-pub(super) const BATCH: usize = 8;
+pub(super) const BATCH: usize = 20;
 
 pub(super) struct Int8Classifier<'a> {
     network: Network<'a>,

@@ -57,23 +57,21 @@ fn multiply_rows<const R: usize>(
     sums: &mut [i32],
 ) {
     let mut patch = 0;
-    while patch + PATCHES <= count {
-        let totals = dot_products::<R, PATCHES>(weights, &patches[patch * stride..], stride);
-        for p in 0..PATCHES {
+    while patch < count {
+        let tile = &patches[patch * stride..];
+        let (width, totals) = match count - patch {
+            1 => (1, dot_products::<R, 1>(weights, tile, stride)),
+            2 => (2, dot_products::<R, 2>(weights, tile, stride)),
+            3 => (3, dot_products::<R, 3>(weights, tile, stride)),
+            _ => (PATCHES, dot_products::<R, PATCHES>(weights, tile, stride)),
+        };
+        for p in 0..width {
             let start = (patch + p) * rows + row;
             for (sum, totals) in sums[start..start + R].iter_mut().zip(totals) {
                 *sum = totals[p];
             }
         }
-        patch += PATCHES;
-    }
-    while patch < count {
-        let totals = dot_products::<R, 1>(weights, &patches[patch * stride..], stride);
-        let start = patch * rows + row;
-        for (sum, totals) in sums[start..start + R].iter_mut().zip(totals) {
-            *sum = totals[0];
-        }
-        patch += 1;
+        patch += width;
     }
 }
 
