@@ -29,9 +29,11 @@ pub const MAX_BLOB: usize = 1 << 28;
 
 /// Nodes of a CPPN, outputs included, inputs not; 1 byte each.
 ///
-/// Against the built-in LeNet, elites have 7 nodes on average after 200 generations and
-/// 8 after 1000; the largest of 40 had 21 nodes and 34 connections after 1000. No child
-/// of 4 runs of 1000 generations met a limit.
+/// Against the built-in LeNet (`mnist-cppn`, seeds 1 to 4), elites have 6 nodes and 11
+/// connections on average after 200 generations, the largest 13 and 22; after 1000
+/// generations 6 and 12, the largest 17 and 26: no operator found a genome full. With
+/// pixel indices as coordinates genomes grow larger: of four runs of 1000 generations
+/// against another LeNet one went past the limits, in 11 % of its children.
 pub const CPPN_NODES: usize = 32;
 
 /// Connections of a CPPN, 8 bytes each.
