@@ -15,7 +15,7 @@
 //!
 //! ```text
 //! evolve                          ask / tell: the generation loop
-//! archive                         elites per class
+//! archive        link             elites per class; what boards and hosts say
 //! genome ──▶ image ◀── nn         genome and nn meet only at image
 //! math  rng  digest  limits  wire leaves; wire: reading canonical bytes
 //! ```
@@ -32,6 +32,8 @@ pub mod evolve;
 pub mod genome;
 pub mod image;
 pub mod limits;
+#[cfg(feature = "link")]
+pub mod link;
 pub mod math;
 pub mod nn;
 pub mod rng;
