@@ -252,7 +252,10 @@ mod tests {
 
     fn encoded(number: u8, message: &impl Message) -> Vec<u8> {
         let mut sent = Vec::new();
-        let mut write = |bytes: &[u8]| Ok::<_, ()>(sent.extend_from_slice(bytes));
+        let mut write = |bytes: &[u8]| {
+            sent.extend_from_slice(bytes);
+            Ok::<_, ()>(())
+        };
         send(number, message, &mut write).unwrap();
         sent
     }
@@ -323,9 +326,22 @@ mod tests {
             Reply::Info(Info { revision: None, ..info }),
             Reply::Scores(&image[..40]),
             Reply::Takeover { class: 9, id: u64::MAX, confidence: 0.999 },
-            Reply::Generation { done, digest, vary: 1, render: 0, classify: u64::MAX },
+            Reply::Generation {
+                done,
+                takeovers: 40,
+                digest,
+                vary: 1,
+                render: 0,
+                classify: u64::MAX,
+            },
             Reply::Ended { done, digest },
-            Reply::Elite { class: 3, id: 7, confidence: 1.0, genome: &image[..500] },
+            Reply::Elite {
+                class: 3,
+                id: 7,
+                parents: [Some(0), None],
+                confidence: 1.0,
+                genome: &image[..500],
+            },
             Reply::Digest(digest),
             Reply::Refused(Fault::Classifier),
         ] {

@@ -25,7 +25,8 @@ pub enum Request<'a> {
     /// [`Reply::Takeover`] for every cell that changes hands, a
     /// [`Reply::Generation`] after every generation, and at the end
     /// [`Reply::Ended`]. Meanwhile the board answers other requests, between two
-    /// children.
+    /// children; to [`Elite`](Self::Elite) and [`Digest`](Self::Digest) as of the end
+    /// of the last generation, so that a host that lost a reply can catch up.
     Evolve(#[serde(borrow)] Run<'a>),
     /// The elite of a class, by its index. Answered by [`Reply::Elite`].
     Elite(u32),
@@ -71,6 +72,8 @@ pub enum Reply<'a> {
     Generation {
         /// Generations done.
         done: u32,
+        /// Cells that changed hands in it.
+        takeovers: u32,
         /// Digest of the archive.
         digest: u64,
         /// Ticks of the board's clock that this generation spent on making children.
@@ -93,6 +96,8 @@ pub enum Reply<'a> {
         class: u32,
         /// The child that it is: generation · children per generation + index.
         id: u64,
+        /// Its parents: none in the first generation, two after crossover.
+        parents: [Option<u64>; 2],
         /// Its confidence in the class.
         confidence: f32,
         /// Its genome's [canonical bytes](crate::genome::Genome::encode).
