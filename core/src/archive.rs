@@ -5,7 +5,7 @@
 //! cells, as in the paper's section 2.
 
 use crate::digest::Digest;
-use crate::genome::Genome;
+use crate::genome::{Decode, Genome};
 use crate::image::Shape;
 use crate::math::canonical_bits;
 use crate::rng::Stream;
@@ -168,7 +168,10 @@ impl<G: Genome, S: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>> Archive<G, S> {
     /// If the bytes end early, belong to another number of classes, or hold a genome
     /// that does not draw images of `shape`. The cells read before the error are
     /// overwritten.
-    pub fn decode(&mut self, reader: &mut Reader<'_>, shape: Shape) -> Result<(), DecodeError> {
+    pub fn decode(&mut self, reader: &mut Reader<'_>, shape: Shape) -> Result<(), DecodeError>
+    where
+        G: Decode,
+    {
         let cells = self.cells.as_mut();
         if reader.u32()? as usize != cells.len() {
             return Err(DecodeError::Archive);

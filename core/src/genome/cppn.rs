@@ -9,7 +9,7 @@
 mod mutate;
 mod render;
 
-use super::Genome;
+use super::{Decode, Genome};
 use crate::image::Shape;
 use crate::rng::Stream;
 use crate::wire::{DecodeError, Reader};
@@ -285,7 +285,9 @@ impl<const NODES: usize, const CONNECTIONS: usize> Genome for Cppn<NODES, CONNEC
             sink(&crate::math::canonical_bits(connection.weight).to_le_bytes());
         }
     }
+}
 
+impl<const NODES: usize, const CONNECTIONS: usize> Decode for Cppn<NODES, CONNECTIONS> {
     fn decode(reader: &mut Reader<'_>, shape: Shape) -> Result<Self, DecodeError> {
         let outputs = reader.u8()?;
         let (nodes, connections) = (reader.u16()?, reader.u16()?);

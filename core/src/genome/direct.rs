@@ -1,6 +1,6 @@
 //! The direct encoding: one gene per pixel.
 
-use super::{Genome, variation};
+use super::{Decode, Genome, variation};
 use crate::image::Shape;
 use crate::rng::Stream;
 use crate::wire::{DecodeError, Reader};
@@ -123,7 +123,9 @@ impl<const LEN: usize> Genome for Direct<LEN> {
     fn encode(&self, sink: &mut impl FnMut(&[u8])) {
         sink(&self.pixels);
     }
+}
 
+impl<const LEN: usize> Decode for Direct<LEN> {
     fn decode(reader: &mut Reader<'_>, shape: Shape) -> Result<Self, DecodeError> {
         let pixels = reader.take(LEN)?;
         match pixels.try_into() {

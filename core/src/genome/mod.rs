@@ -53,7 +53,10 @@ pub trait Genome: Clone + Default {
 
     /// Writes the genome's canonical bytes, piece by piece.
     fn encode(&self, sink: &mut impl FnMut(&[u8]));
+}
 
+/// A genome that can be read back.
+pub trait Decode: Genome {
     /// Reads and checks canonical bytes.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mirage_core::evolve::{Encoding, Evolution, REVISION};
-use mirage_core::genome::{Cppn, Direct, Genome};
+use mirage_core::genome::{Cppn, Decode, Direct, Genome};
 use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
 use serde::Serialize;
 use thiserror::Error;
@@ -227,7 +227,7 @@ fn evolution<S>(plan: &Plan, settings: S, model: &Model) -> Evolution<S> {
 
 impl<'a, G> Session<'a, G>
 where
-    G: Genome + Send + Sync,
+    G: Decode + Send + Sync,
     G::Settings: Sync,
 {
     fn open(
@@ -438,7 +438,7 @@ fn read<G>(
     mut manifest: Manifest,
 ) -> Result<RunRecord, RunError>
 where
-    G: Genome + Send + Sync,
+    G: Decode + Send + Sync,
     G::Settings: Sync,
 {
     let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, Simd::detect(), 1)?;
@@ -463,7 +463,7 @@ where
 }
 
 /// The checkpoint in a folder; `None` if there is none.
-fn checkpoint_of<G: Genome>(
+fn checkpoint_of<G: Decode>(
     folder: &Folder,
     identity: &str,
     model: &Model,
@@ -489,7 +489,7 @@ fn check_not_ahead(manifest: &Manifest, state: &State, folder: &Folder) -> Resul
 /// The elites as pictures, in class order.
 fn champions<G>(engine: &Engine<'_, G>) -> Result<Vec<Champion>, ModelError>
 where
-    G: Genome + Send + Sync,
+    G: Decode + Send + Sync,
     G::Settings: Sync,
 {
     let champion = |(class, elite): (usize, &mirage_core::archive::Elite<G>)| {
