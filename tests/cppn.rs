@@ -3,7 +3,7 @@
 
 use mirage::simd::Simd;
 use mirage_core::evolve::{CPPN, CPPN_RELEASED};
-use mirage_core::genome::{Decode, Genome};
+use mirage_core::genome::Genome;
 use mirage_core::genome::cppn::{Activation, Connection, Cppn, CppnSettings, INPUTS};
 use mirage_core::image::Shape;
 use mirage_core::rng::Stream;

@@ -69,7 +69,7 @@ impl embedded_io::Read for &mut Line {
 impl embedded_io::Write for &mut Line {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
         // A byte at a time now and then, as serial lines do.
-        let count = if self.sent.len() % 3 == 0 { 1 } else { bytes.len() };
+        let count = if self.sent.len().is_multiple_of(3) { 1 } else { bytes.len() };
         self.sent.extend(&bytes[..count]);
         Ok(count)
     }
@@ -170,7 +170,7 @@ fn noise_and_requests_in_the_middle_do_not_change_a_run() {
     let mut damaged = bytes(9, Request::Stop);
     damaged[3] ^= 0x40;
     let too_long = bytes(9, Request::Classify(&[1; 2000]));
-    let noise = (0..3000u32).map(|i| (i * i >> 3) as u8).collect();
+    let noise = (0..3000u32).map(|i| ((i * i) >> 3) as u8).collect();
     let (end, others) = ended(vec![
         (0, bytes(1, Request::Evolve(RUN))),
         (10, noise),
