@@ -3,17 +3,40 @@
 use super::{Kernel, Op, ROW_ALIGN, Shape, Window, requantize};
 use crate::limits::MAX_FUSED_WINDOW;
 
+/// What lies between two layers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tensor {
+    pub(super) shape: Shape,
+    /// Real value of one step.
+    pub(super) scale: f32,
+    /// Quantized value that stands for zero.
+    pub(super) zero_point: i8,
+}
+
 /// A checked layer of a [`Network`](super::Network), reading its arrays in place.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
     pub(super) op: Op,
-    pub(super) input: Shape,
-    pub(super) output: Shape,
-    pub(super) input_zero_point: i8,
-    pub(super) output_zero_point: i8,
-    pub(super) output_scale: f32,
+    pub(super) input: Tensor,
+    pub(super) output: Tensor,
     pub(super) clamp: (i8, i8),
     pub(super) weights: Option<Weights<'a>>,
+}
+
+/// The positions of a layer whose largest sum becomes one output: those of the window of
+/// a max pool that is computed together with the convolution before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pool {
+    height: usize,
+    width: usize,
+    /// Shape of what comes out.
+    pub(super) output: Shape,
+}
+
+impl Pool {
+    fn area(self) -> usize {
+        self.height * self.width
+    }
 }
 
 /// The arrays of a layer with weights, as they lie in the blob.
@@ -67,25 +90,25 @@ impl<'a> Layer<'a> {
     /// Shape of the input.
     #[must_use]
     pub fn input(&self) -> Shape {
-        self.input
+        self.input.shape
     }
 
     /// Shape of the output.
     #[must_use]
     pub fn output(&self) -> Shape {
-        self.output
+        self.output.shape
     }
 
     /// Real value of one step of the output.
     #[must_use]
     pub fn output_scale(&self) -> f32 {
-        self.output_scale
+        self.output.scale
     }
 
     /// Quantized output that stands for zero.
     #[must_use]
     pub fn output_zero_point(&self) -> i8 {
-        self.output_zero_point
+        self.output.zero_point
     }
 
     /// Smallest and largest output.
@@ -100,38 +123,36 @@ impl<'a> Layer<'a> {
         self.weights.as_ref()
     }
 
-    /// Whether `pool`, which follows this layer, can be done on accumulators.
+    /// The max pool that `next`, the layer after this one, does on its accumulators, if
+    /// it can be done there.
     ///
     /// Requantization never decreases, so the largest accumulator gives the
     /// largest output. Windows that overlap, reach outside, or are larger than
     /// [`MAX_FUSED_WINDOW`] are left to the pooling layer.
-    pub(super) fn fuses_with(&self, pool: &Layer<'_>) -> bool {
-        let Op::MaxPool(window) = pool.op else { return false };
-        matches!(self.op, Op::Conv { .. })
-            && window.stride_y == window.height
+    pub(super) fn fused_with(&self, next: &Layer<'_>) -> Option<Pool> {
+        let (Op::Conv { .. }, Op::MaxPool(window)) = (self.op, next.op) else { return None };
+        let (input, output) = (next.input.shape, next.output.shape);
+        let fuses = window.stride_y == window.height
             && window.stride_x == window.width
             && window.area() <= MAX_FUSED_WINDOW
-            && pool.clamp.0 <= self.clamp.0
-            && pool.clamp.1 >= self.clamp.1
-            && pool.output.height * window.height <= pool.input.height
-            && pool.output.width * window.width <= pool.input.width
+            && next.clamp.0 <= self.clamp.0
+            && next.clamp.1 >= self.clamp.1
+            && output.height * window.height <= input.height
+            && output.width * window.width <= input.width;
+        fuses.then_some(Pool { height: window.height, width: window.width, output })
     }
 
-    /// Patches whose sums one output needs: the positions of a fused pool's window.
-    pub(super) fn group(pool: Option<&Layer<'_>>) -> usize {
-        match pool.map(|pool| pool.op) {
-            Some(Op::MaxPool(window)) => window.height * window.width,
-            _ => 1,
-        }
+    /// No pool: every position is an output.
+    pub(super) fn unfused(&self) -> Pool {
+        Pool { height: 1, width: 1, output: self.output.shape }
     }
 
     /// Elements of `patches` and `sums` for one output of this layer.
-    pub(super) fn scratch(&self, pool: Option<&Layer<'_>>) -> (usize, usize) {
+    pub(super) fn scratch(&self, pool: Pool) -> (usize, usize) {
         match (self.op, &self.weights) {
-            (Op::DepthwiseConv { .. }, _) => (0, self.output.channels),
+            (Op::DepthwiseConv { .. }, _) => (0, self.output.shape.channels),
             (_, Some(weights)) => {
-                let group = Self::group(pool);
-                (group * weights.stride(), group * self.output.channels)
+                (pool.area() * weights.stride(), pool.area() * self.output.shape.channels)
             }
             _ => (0, 0),
         }
@@ -142,8 +163,8 @@ impl<'a> Layer<'a> {
     /// Values are centred: minus their zero point, so −255 ..= 255.
     ///
     /// * `inputs`: `n` × [`input`](Self::input) values.
-    /// * `outputs`: `n` × the output of the layer or of `pool`, if given, which
-    ///   must be one that it [fuses with](Self::fuses_with).
+    /// * `outputs`: `n` × the output of `pool`, which is one that
+    ///   [belongs to the layer](Self::fused_with), or [none](Self::unfused).
     /// * `patches`, `sums`: at least [`scratch`](Self::scratch) elements; more of
     ///   both let the kernel see more patches at a time.
     ///
@@ -151,18 +172,18 @@ impl<'a> Layer<'a> {
     #[inline(always)]
     pub(super) fn run(
         &self,
-        pool: Option<&Layer<'_>>,
+        pool: Pool,
         kernel: &impl Kernel,
         inputs: &[i16],
         outputs: &mut [i16],
         patches: &mut [i16],
         sums: &mut [i32],
     ) {
-        let output = pool.map_or(self.output, |pool| pool.output);
+        let output = pool.output;
         match self.op {
             Op::Dense { .. } => {
                 let block = self.dense_block(patches, sums);
-                let blocks = inputs.chunks(block * self.input.len());
+                let blocks = inputs.chunks(block * self.input.shape.len());
                 let outputs = outputs.chunks_mut(block * output.len());
                 for (inputs, outputs) in blocks.zip(outputs) {
                     let sums = self.dense(kernel, inputs, patches, sums);
@@ -174,7 +195,7 @@ impl<'a> Layer<'a> {
                 }
             }
             _ => {
-                let images = inputs.chunks_exact(self.input.len());
+                let images = inputs.chunks_exact(self.input.shape.len());
                 for (input, output) in images.zip(outputs.chunks_exact_mut(output.len())) {
                     match self.op {
                         Op::Conv { window, .. } => {
@@ -196,7 +217,7 @@ impl<'a> Layer<'a> {
     #[inline(always)]
     pub(super) fn dense_block(&self, patches: &[i16], sums: &[i32]) -> usize {
         let stride = self.weights.as_ref().map_or(1, Weights::stride);
-        (patches.len() / stride).min(sums.len() / self.output.len()).max(1)
+        (patches.len() / stride).min(sums.len() / self.output.shape.len()).max(1)
     }
 
     /// The sums of a dense layer, one row per image, biases not yet added; for at most
@@ -215,7 +236,7 @@ impl<'a> Layer<'a> {
         for (input, patch) in inputs.chunks_exact(depth).zip(patches.chunks_exact_mut(stride)) {
             copy_wide(input, depth, depth, patch);
         }
-        let used = (patches.get(..count * stride), sums.get_mut(..count * self.output.len()));
+        let used = (patches.get(..count * stride), sums.get_mut(..count * self.output.shape.len()));
         let (Some(patches), Some(sums)) = used else { return &[] };
         kernel.multiply(weights.bytes, patches, depth, sums);
         sums
@@ -226,7 +247,7 @@ impl<'a> Layer<'a> {
     fn convolve(
         &self,
         window: Window,
-        pool: Option<&Layer<'_>>,
+        pool: Pool,
         kernel: &impl Kernel,
         input: &[i16],
         output: &mut [i16],
@@ -234,13 +255,8 @@ impl<'a> Layer<'a> {
         sums: &mut [i32],
     ) {
         let Some(weights) = &self.weights else { return };
-        let (depth, stride, filters) = (weights.row, weights.stride(), self.output.channels);
-        let (pool_height, pool_width) = match pool.map(|pool| pool.op) {
-            Some(Op::MaxPool(window)) => (window.height, window.width),
-            _ => (1, 1),
-        };
-        let shape = pool.map_or(self.output, |pool| pool.output);
-        let group = pool_height * pool_width;
+        let (depth, stride, filters) = (weights.row, weights.stride(), self.output.shape.channels);
+        let (shape, group) = (pool.output, pool.area());
         let block = (patches.len() / stride).min(sums.len() / filters) / group;
         let mut first = 0;
         while block > 0 && first < shape.positions() {
@@ -252,7 +268,7 @@ impl<'a> Layer<'a> {
             ) else {
                 return;
             };
-            self.gather(window, (pool_height, pool_width), shape.width, first, input, patches);
+            self.gather(window, pool, first, input, patches);
             kernel.multiply(weights.bytes, patches, depth, sums);
             let groups = sums.chunks_exact_mut(group * filters);
             for (sums, output) in groups.zip(output.chunks_exact_mut(filters)) {
@@ -269,30 +285,21 @@ impl<'a> Layer<'a> {
     }
 
     /// Fills the rows of `patches` with what the window sees, from output `first` on:
-    /// an output has one row per position in its pooling window, and outputs lie
-    /// `width` to a line. Zeros outside the input; anything in the rest of a row.
-    fn gather(
-        &self,
-        window: Window,
-        pool: (usize, usize),
-        width: usize,
-        first: usize,
-        input: &[i16],
-        patches: &mut [i16],
-    ) {
-        let shape = self.input;
+    /// an output has one row per position in its pooling window. Zeros outside the input; anything in the rest of a row.
+    fn gather(&self, window: Window, pool: Pool, first: usize, input: &[i16], patches: &mut [i16]) {
+        let shape = self.input.shape;
         let (offset_y, offset_x) = window.offset(shape);
         let stride = self.weights.as_ref().map_or(0, Weights::stride);
         let (pitch, segment) = (shape.width * shape.channels, window.width * shape.channels);
         let mut rows = patches.chunks_exact_mut(stride);
         for output in first.. {
-            let (top, left) = (output / width, output % width);
-            for dy in 0..pool.0 {
-                for dx in 0..pool.1 {
+            let (top, left) = (output / pool.output.width, output % pool.output.width);
+            for dy in 0..pool.height {
+                for dx in 0..pool.width {
                     let Some(patch) = rows.next() else { return };
                     // A position before the edge wraps to a huge number.
-                    let y = ((top * pool.0 + dy) * window.stride_y).wrapping_sub(offset_y);
-                    let x = ((left * pool.1 + dx) * window.stride_x).wrapping_sub(offset_x);
+                    let y = ((top * pool.height + dy) * window.stride_y).wrapping_sub(offset_y);
+                    let x = ((left * pool.width + dx) * window.stride_x).wrapping_sub(offset_x);
                     let is_inside = y < shape.height
                         && y + window.height <= shape.height
                         && x < shape.width
@@ -317,7 +324,7 @@ impl<'a> Layer<'a> {
     /// column may have wrapped below zero.
     #[inline(never)]
     fn gather_at_edge(&self, window: Window, y: usize, x: usize, input: &[i16], patch: &mut [i16]) {
-        let shape = self.input;
+        let shape = self.input.shape;
         let mut pixels = patch.chunks_exact_mut(shape.channels);
         for ky in 0..window.height {
             for kx in 0..window.width {
@@ -345,12 +352,12 @@ impl<'a> Layer<'a> {
         sums: &mut [i32],
     ) {
         let Some(weights) = &self.weights else { return };
-        let channels = self.output.channels;
+        let channels = self.output.shape.channels;
         let Some(sums) = sums.get_mut(..channels) else { return };
         for (position, output) in output.chunks_exact_mut(channels).enumerate() {
             sums.fill(0);
             for (inner, start) in self.inside(window, position) {
-                let pixel = input.get(start..start + self.input.channels).unwrap_or_default();
+                let pixel = input.get(start..start + self.input.shape.channels).unwrap_or_default();
                 let row = weights.bytes.get(inner * weights.stride()..).unwrap_or_default();
                 let filters = row.chunks_exact(multiplier).zip(sums.chunks_exact_mut(multiplier));
                 for (&value, (row, sums)) in pixel.iter().zip(filters) {
@@ -365,7 +372,7 @@ impl<'a> Layer<'a> {
 
     #[inline(always)]
     fn max_pool(&self, window: Window, input: &[i16], output: &mut [i16]) {
-        let channels = self.input.channels;
+        let channels = self.input.shape.channels;
         for (position, output) in output.chunks_exact_mut(channels).enumerate() {
             output.fill(i16::MIN);
             for (_, start) in self.inside(window, position) {
@@ -382,8 +389,8 @@ impl<'a> Layer<'a> {
 
     #[inline(always)]
     fn average_pool(&self, window: Window, input: &[i16], output: &mut [i16]) {
-        let channels = self.input.channels;
-        let zero_point = i32::from(self.input_zero_point);
+        let channels = self.input.shape.channels;
+        let zero_point = i32::from(self.input.zero_point);
         for (position, output) in output.chunks_exact_mut(channels).enumerate() {
             for (channel, output) in output.iter_mut().enumerate() {
                 let (mut sum, mut count) = (0i32, 0i32);
@@ -403,10 +410,10 @@ impl<'a> Layer<'a> {
     /// output `position`: index within the window, and index of the first channel.
     #[inline(always)]
     fn inside(&self, window: Window, position: usize) -> impl Iterator<Item = (usize, usize)> {
-        let shape = self.input;
+        let shape = self.input.shape;
         let (offset_y, offset_x) = window.offset(shape);
-        let top = (position / self.output.width) * window.stride_y;
-        let left = (position % self.output.width) * window.stride_x;
+        let top = (position / self.output.shape.width) * window.stride_y;
+        let left = (position % self.output.shape.width) * window.stride_x;
         (0..window.height).flat_map(move |ky| {
             (0..window.width).filter_map(move |kx| {
                 let y = (top + ky).wrapping_sub(offset_y);
@@ -481,7 +488,7 @@ impl<'a> Layer<'a> {
     /// A centred output, clamped so that with the zero point it is in the layer's range.
     #[inline(always)]
     fn clamp_centred(&self, value: i32) -> i16 {
-        let zero_point = i32::from(self.output_zero_point);
+        let zero_point = i32::from(self.output.zero_point);
         let (smallest, largest) = (i32::from(self.clamp.0), i32::from(self.clamp.1));
         value.max(smallest - zero_point).min(largest - zero_point) as i16
     }
