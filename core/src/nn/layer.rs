@@ -39,6 +39,14 @@ impl Pool {
     }
 }
 
+/// Where the values of a layer go, and what they are there.
+pub(super) enum Outputs<'a> {
+    /// For the next layer, minus their zero point.
+    Centred(&'a mut [i16]),
+    /// The last layer's: sums times the real value of one unit, an `f32` per class.
+    Logits { logits: &'a mut [f32], scales: &'a [u8] },
+}
+
 /// The arrays of a layer with weights, as they lie in the blob.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {
@@ -76,7 +84,18 @@ impl Weights<'_> {
 
     /// Elements between the starts of two rows.
     pub(super) fn stride(&self) -> usize {
-        self.row.next_multiple_of(ROW_ALIGN)
+        self.row.next_multiple_of(ROW_ALIGN).max(ROW_ALIGN)
+    }
+
+    /// The real values of the sums.
+    #[inline(always)]
+    fn dequantize(&self, sums: &[i32], scales: &[u8], logits: &mut [f32]) {
+        let biases = self.biases.as_chunks::<4>().0.iter();
+        let scales = scales.as_chunks::<4>().0.iter();
+        for ((&sum, &bias), (&scale, logit)) in sums.iter().zip(biases).zip(scales.zip(logits)) {
+            let accumulator = sum.wrapping_add(i32::from_le_bytes(bias));
+            *logit = accumulator as f32 * f32::from_le_bytes(scale);
+        }
     }
 }
 
@@ -163,7 +182,7 @@ impl<'a> Layer<'a> {
     /// Values are centred: minus their zero point, so −255 ..= 255.
     ///
     /// * `inputs`: `n` × [`input`](Self::input) values.
-    /// * `outputs`: `n` × the output of `pool`, which is one that
+    /// * `outputs`: room for `n` × the output of `pool`, which is one that
     ///   [belongs to the layer](Self::fused_with), or [none](Self::unfused).
     /// * `patches`, `sums`: at least [`scratch`](Self::scratch) elements; more of
     ///   both let the kernel see more patches at a time.
@@ -175,112 +194,84 @@ impl<'a> Layer<'a> {
         pool: Pool,
         kernel: &impl Kernel,
         inputs: &[i16],
-        outputs: &mut [i16],
+        mut outputs: Outputs<'_>,
         patches: &mut [i16],
         sums: &mut [i32],
     ) {
-        let output = pool.output;
-        match self.op {
-            Op::Dense { .. } => {
-                let block = self.dense_block(patches, sums);
-                let blocks = inputs.chunks(block * self.input.shape.len());
-                let outputs = outputs.chunks_mut(block * output.len());
-                for (inputs, outputs) in blocks.zip(outputs) {
-                    let sums = self.dense(kernel, inputs, patches, sums);
-                    for (sums, outputs) in
-                        sums.chunks_exact(output.len()).zip(outputs.chunks_exact_mut(output.len()))
-                    {
-                        self.requantize(sums, outputs);
-                    }
-                }
+        let Some(weights) = &self.weights else {
+            if let Outputs::Centred(outputs) = outputs {
+                self.pool(inputs, outputs);
             }
-            _ => {
-                let images = inputs.chunks_exact(self.input.shape.len());
-                for (input, output) in images.zip(outputs.chunks_exact_mut(output.len())) {
-                    match self.op {
-                        Op::Conv { window, .. } => {
-                            self.convolve(window, pool, kernel, input, output, patches, sums);
+            return;
+        };
+        let (stride, channels, group) = (weights.stride(), self.output.shape.channels, pool.area());
+        // A dense layer takes images as a convolution takes the positions of one.
+        let (image, positions) = match self.op {
+            Op::Dense { .. } => (inputs.len(), inputs.len() / weights.row.max(1)),
+            _ => (self.input.shape.len(), pool.output.positions()),
+        };
+        let room = match self.op {
+            Op::DepthwiseConv { .. } => usize::MAX,
+            _ => patches.len() / stride / group.max(1),
+        };
+        let block = room.min(sums.len() / (group * channels).max(1));
+        if block == 0 || image == 0 {
+            return;
+        }
+        for (index, input) in inputs.chunks_exact(image).enumerate() {
+            let mut first = 0;
+            while first < positions {
+                let count = block.min(positions - first);
+                let sums = sums.get_mut(..count * group * channels).unwrap_or_default();
+                if let Op::DepthwiseConv { window, multiplier } = self.op {
+                    self.convolve_depthwise(weights, window, multiplier, first, input, sums);
+                } else {
+                    let patches = patches.get_mut(..count * group * stride).unwrap_or_default();
+                    if let Op::Conv { window, .. } = self.op {
+                        self.gather(window, pool, first, input, patches);
+                    } else {
+                        let images = input.chunks_exact(weights.row.max(1)).skip(first);
+                        for (patch, input) in patches.chunks_exact_mut(stride).zip(images) {
+                            copy_wide(input, weights.row, weights.row, patch);
                         }
-                        Op::DepthwiseConv { window, multiplier } => {
-                            self.convolve_depthwise(window, multiplier, input, output, sums);
-                        }
-                        Op::MaxPool(window) => self.max_pool(window, input, output),
-                        Op::AveragePool(window) => self.average_pool(window, input, output),
-                        Op::Dense { .. } => {}
                     }
+                    kernel.multiply(weights.bytes, patches, weights.row, sums);
                 }
+                let start = (index * positions + first) * channels;
+                self.finish(weights, group, sums, start, count, &mut outputs);
+                first += count;
             }
         }
     }
 
-    /// Images that a dense layer can take at a time with this scratch memory, at least 1.
+    /// Turns the sums of `count` outputs, of `group` positions each, into values from
+    /// `start` on.
     #[inline(always)]
-    pub(super) fn dense_block(&self, patches: &[i16], sums: &[i32]) -> usize {
-        let stride = self.weights.as_ref().map_or(1, Weights::stride);
-        (patches.len() / stride).min(sums.len() / self.output.shape.len()).max(1)
-    }
-
-    /// The sums of a dense layer, one row per image, biases not yet added; for at most
-    /// [`dense_block`](Self::dense_block) images.
-    #[inline(always)]
-    pub(super) fn dense<'s>(
+    fn finish(
         &self,
-        kernel: &impl Kernel,
-        inputs: &[i16],
-        patches: &mut [i16],
-        sums: &'s mut [i32],
-    ) -> &'s [i32] {
-        let Some(weights) = &self.weights else { return &[] };
-        let (depth, stride) = (weights.row, weights.stride());
-        let count = inputs.len() / depth;
-        for (input, patch) in inputs.chunks_exact(depth).zip(patches.chunks_exact_mut(stride)) {
-            copy_wide(input, depth, depth, patch);
-        }
-        let used = (patches.get(..count * stride), sums.get_mut(..count * self.output.shape.len()));
-        let (Some(patches), Some(sums)) = used else { return &[] };
-        kernel.multiply(weights.bytes, patches, depth, sums);
-        sums
-    }
-
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "the buffers are borrowed one by one")]
-    fn convolve(
-        &self,
-        window: Window,
-        pool: Pool,
-        kernel: &impl Kernel,
-        input: &[i16],
-        output: &mut [i16],
-        patches: &mut [i16],
+        weights: &Weights<'_>,
+        group: usize,
         sums: &mut [i32],
+        start: usize,
+        count: usize,
+        outputs: &mut Outputs<'_>,
     ) {
-        let Some(weights) = &self.weights else { return };
-        let (depth, stride, filters) = (weights.row, weights.stride(), self.output.shape.channels);
-        let (shape, group) = (pool.output, pool.area());
-        let block = (patches.len() / stride).min(sums.len() / filters) / group;
-        let mut first = 0;
-        while block > 0 && first < shape.positions() {
-            let count = block.min(shape.positions() - first);
-            let (Some(patches), Some(sums), Some(output)) = (
-                patches.get_mut(..count * group * stride),
-                sums.get_mut(..count * group * filters),
-                output.get_mut(first * filters..(first + count) * filters),
-            ) else {
-                return;
-            };
-            self.gather(window, pool, first, input, patches);
-            kernel.multiply(weights.bytes, patches, depth, sums);
-            let groups = sums.chunks_exact_mut(group * filters);
-            for (sums, output) in groups.zip(output.chunks_exact_mut(filters)) {
-                let (largest, others) = sums.split_at_mut(filters.min(sums.len()));
-                for sums in others.chunks_exact(filters) {
-                    for (largest, &sum) in largest.iter_mut().zip(sums) {
-                        *largest = (*largest).max(sum);
-                    }
+        let channels = self.output.shape.channels.max(1);
+        let range = start..start + count * channels;
+        let groups = sums.chunks_exact_mut((group * channels).max(1));
+        match outputs {
+            Outputs::Centred(outputs) => {
+                let outputs = outputs.get_mut(range).unwrap_or_default();
+                for (sums, output) in groups.zip(outputs.chunks_exact_mut(channels)) {
+                    self.requantize(weights, largest(sums, channels), output);
                 }
-                self.requantize(largest, output);
             }
-            first += count;
+            Outputs::Logits { logits, scales } => {
+                let logits = logits.get_mut(range).unwrap_or_default();
+                for (sums, logits) in groups.zip(logits.chunks_exact_mut(channels)) {
+                    weights.dequantize(sums, scales, logits);
+                }
+            }
         }
     }
 
@@ -342,19 +333,20 @@ impl<'a> Layer<'a> {
         }
     }
 
+    /// The sums of as many positions as there is room for, from `first` on.
     #[inline(always)]
     fn convolve_depthwise(
         &self,
+        weights: &Weights<'_>,
         window: Window,
         multiplier: usize,
+        first: usize,
         input: &[i16],
-        output: &mut [i16],
         sums: &mut [i32],
     ) {
-        let Some(weights) = &self.weights else { return };
-        let channels = self.output.shape.channels;
-        let Some(sums) = sums.get_mut(..channels) else { return };
-        for (position, output) in output.chunks_exact_mut(channels).enumerate() {
+        let multiplier = multiplier.max(1);
+        let positions = sums.chunks_exact_mut(self.output.shape.channels.max(1));
+        for (position, sums) in (first..).zip(positions) {
             sums.fill(0);
             for (inner, start) in self.inside(window, position) {
                 let pixel = input.get(start..start + self.input.shape.channels).unwrap_or_default();
@@ -366,7 +358,20 @@ impl<'a> Layer<'a> {
                     }
                 }
             }
-            self.requantize(sums, output);
+        }
+    }
+
+    /// A pooling layer, on images that lie one behind the other.
+    #[inline(always)]
+    fn pool(&self, inputs: &[i16], outputs: &mut [i16]) {
+        let images = inputs.chunks_exact(self.input.shape.len().max(1));
+        let outputs = outputs.chunks_exact_mut(self.output.shape.len().max(1));
+        for (input, output) in images.zip(outputs) {
+            match self.op {
+                Op::MaxPool(window) => self.max_pool(window, input, output),
+                Op::AveragePool(window) => self.average_pool(window, input, output),
+                _ => {}
+            }
         }
     }
 
@@ -426,56 +431,47 @@ impl<'a> Layer<'a> {
 
     /// One value per output channel, from its sum.
     ///
-    /// In groups of eight, which a compiler turns into vector instructions. The last
-    /// group overlaps the one before it, or, with fewer than eight channels, is filled
-    /// up with zeros.
+    /// In groups of eight, which a compiler turns into vector instructions; the last
+    /// group overlaps the one before it. Fewer than eight channels go one by one.
     #[inline(always)]
-    fn requantize(&self, sums: &[i32], output: &mut [i16]) {
-        let Some(weights) = &self.weights else { return };
+    fn requantize(&self, weights: &Weights<'_>, sums: &[i32], output: &mut [i16]) {
         let biases = weights.biases.as_chunks::<4>().0;
         let multipliers = weights.multipliers.as_chunks::<4>().0;
-        let shifts = weights.shifts;
-        let groups = sums.as_chunks::<LANES>().0.iter().zip(biases.as_chunks::<LANES>().0);
-        let scales = multipliers.as_chunks::<LANES>().0.iter().zip(shifts.as_chunks::<LANES>().0);
-        let outputs = output.as_chunks_mut::<LANES>().0;
-        for (((sums, biases), (multipliers, shifts)), output) in groups.zip(scales).zip(outputs) {
-            *output = self.requantize_lanes(sums, biases, multipliers, shifts);
+        let mut start = 0;
+        while let Some(last) = output.len().checked_sub(LANES)
+            && start < output.len()
+        {
+            let first = start.min(last);
+            if let (Some(sums), Some(biases), Some(multipliers), Some(shifts), Some(output)) = (
+                lanes(sums, first),
+                lanes(biases, first),
+                lanes(multipliers, first),
+                lanes(weights.shifts, first),
+                output.get_mut(first..).and_then(<[i16]>::first_chunk_mut),
+            ) {
+                *output = self.requantize_lanes(sums, biases, multipliers, shifts);
+            }
+            start += LANES;
         }
-        if output.len().is_multiple_of(LANES) {
-            return;
-        }
-        let last = (
-            sums.last_chunk::<LANES>(),
-            biases.last_chunk::<LANES>(),
-            multipliers.last_chunk::<LANES>(),
-            shifts.last_chunk::<LANES>(),
-            output.last_chunk_mut::<LANES>(),
-        );
-        if let (Some(sums), Some(biases), Some(multipliers), Some(shifts), Some(output)) = last {
-            *output = self.requantize_lanes(sums, biases, multipliers, shifts);
-        } else {
-            let values = self.requantize_lanes(
-                &filled_up(sums),
-                &filled_up(biases),
-                &filled_up(multipliers),
-                &filled_up(shifts),
-            );
-            for (output, value) in output.iter_mut().zip(values) {
-                *output = value;
+        if start == 0 {
+            let scales = multipliers.iter().zip(weights.shifts);
+            let sums = sums.iter().zip(biases).zip(scales);
+            for (output, ((sum, bias), (multiplier, shift))) in output.iter_mut().zip(sums) {
+                [*output] = self.requantize_lanes(&[*sum], &[*bias], &[*multiplier], &[*shift]);
             }
         }
     }
 
     #[inline(always)]
-    fn requantize_lanes(
+    fn requantize_lanes<const N: usize>(
         &self,
-        sums: &[i32; LANES],
-        biases: &[[u8; 4]; LANES],
-        multipliers: &[[u8; 4]; LANES],
-        shifts: &[u8; LANES],
-    ) -> [i16; LANES] {
-        let mut output = [0; LANES];
-        for lane in 0..LANES {
+        sums: &[i32; N],
+        biases: &[[u8; 4]; N],
+        multipliers: &[[u8; 4]; N],
+        shifts: &[u8; N],
+    ) -> [i16; N] {
+        let mut output = [0; N];
+        for lane in 0..N {
             // The blob's check leaves room for the bias.
             let accumulator = sums[lane].wrapping_add(i32::from_le_bytes(biases[lane]));
             let multiplier = i32::from_le_bytes(multipliers[lane]);
@@ -497,14 +493,22 @@ impl<'a> Layer<'a> {
 /// Channels that are requantized together.
 const LANES: usize = 8;
 
-/// The slice, then zeros.
+/// The [`LANES`] elements from `start` on.
 #[inline(always)]
-fn filled_up<T: Copy + Default>(slice: &[T]) -> [T; LANES] {
-    let mut array = [T::default(); LANES];
-    for (value, &source) in array.iter_mut().zip(slice) {
-        *value = source;
+fn lanes<T>(slice: &[T], start: usize) -> Option<&[T; LANES]> {
+    slice.get(start..)?.first_chunk()
+}
+
+/// The largest of each channel's sums, collected in the first row.
+#[inline(always)]
+fn largest(sums: &mut [i32], channels: usize) -> &[i32] {
+    let Some((largest, others)) = sums.split_at_mut_checked(channels) else { return &[] };
+    for sums in others.chunks_exact(channels) {
+        for (largest, &sum) in largest.iter_mut().zip(sums) {
+            *largest = (*largest).max(sum);
+        }
     }
-    array
+    largest
 }
 
 /// Values that [`copy_narrow`] copies at a time.

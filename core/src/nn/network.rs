@@ -1,7 +1,7 @@
 //! A whole network: from images to logits.
 
 use super::blob::{self, BlobError, Layers};
-use super::layer::{Layer, Pool, Tensor};
+use super::layer::{Layer, Outputs, Pool, Tensor};
 use super::{Kernel, Shape};
 use core::fmt;
 
@@ -42,6 +42,17 @@ pub struct Scratch<'a> {
     pub patches: &'a mut [i16],
     /// Accumulators, one row per output position.
     pub sums: &'a mut [i32],
+}
+
+impl Scratch<'_> {
+    /// Whether every buffer is at least as long as needed.
+    #[must_use]
+    pub fn holds(&self, needed: &Requirements) -> bool {
+        self.front.len() >= needed.front
+            && self.back.len() >= needed.back
+            && self.patches.len() >= needed.patches
+            && self.sums.len() >= needed.sums
+    }
 }
 
 /// Why a forward pass did not run.
@@ -146,58 +157,31 @@ impl<'a> Network<'a> {
         logits: &mut [f32],
     ) -> Result<(), ForwardError> {
         let (pixels, classes) = (self.input.shape.len(), self.classes());
-        let count = images.len() / pixels;
+        let count = images.len() / pixels.max(1);
         if images.len() != count * pixels || logits.len() != count * classes {
             return Err(ForwardError::WrongLength);
         }
-        let needed = self.requirements(count);
-        let (mut now, mut next) = (&mut *scratch.front, &mut *scratch.back);
-        if now.len() < needed.front
-            || next.len() < needed.back
-            || scratch.patches.len() < needed.patches
-            || scratch.sums.len() < needed.sums
-        {
+        if !scratch.holds(&self.requirements(count)) {
             return Err(ForwardError::ScratchTooSmall);
         }
+        let (mut now, mut next) = (&mut *scratch.front, &mut *scratch.back);
         let black = 128 + i16::from(self.input.zero_point);
         for (value, &pixel) in now.iter_mut().zip(images) {
             *value = i16::from(pixel) - black;
         }
-        let (patches, sums) = (&mut *scratch.patches, &mut *scratch.sums);
         let mut layers = self.layers();
         while let Some((layer, pool)) = next_fused(&mut layers) {
             let inputs = now.get(..count * layer.input.shape.len()).unwrap_or_default();
-            if layers.is_empty() {
-                let block = layer.dense_block(patches, sums);
-                let blocks = inputs.chunks(block * layer.input.shape.len());
-                for (inputs, logits) in blocks.zip(logits.chunks_mut(block * classes)) {
-                    let sums = layer.dense(kernel, inputs, patches, sums);
-                    self.dequantize(&layer, sums, logits);
-                }
+            let outputs = if layers.is_empty() {
+                Outputs::Logits { logits, scales: self.logit_scales }
             } else {
                 let length = count * pool.output.len();
-                let outputs = next.get_mut(..length).unwrap_or_default();
-                layer.run(pool, kernel, inputs, outputs, patches, sums);
-                core::mem::swap(&mut now, &mut next);
-            }
+                Outputs::Centred(next.get_mut(..length).unwrap_or_default())
+            };
+            layer.run(pool, kernel, inputs, outputs, scratch.patches, scratch.sums);
+            core::mem::swap(&mut now, &mut next);
         }
         Ok(())
-    }
-
-    /// The real value of the last layer's accumulators.
-    #[inline(always)]
-    fn dequantize(&self, layer: &Layer<'_>, sums: &[i32], logits: &mut [f32]) {
-        let Some(weights) = &layer.weights else { return };
-        let classes = self.classes();
-        for (sums, logits) in sums.chunks_exact(classes).zip(logits.chunks_exact_mut(classes)) {
-            let biases = weights.biases.as_chunks::<4>().0.iter();
-            let scales = self.logit_scales.as_chunks::<4>().0.iter();
-            for ((&sum, &bias), (&scale, logit)) in sums.iter().zip(biases).zip(scales.zip(logits))
-            {
-                let accumulator = sum.wrapping_add(i32::from_le_bytes(bias));
-                *logit = accumulator as f32 * f32::from_le_bytes(scale);
-            }
-        }
     }
 
     /// Memory to run one layer by itself; nothing if there is no such layer.
@@ -230,19 +214,16 @@ impl<'a> Network<'a> {
         if input.len() != layer.input().len() || output.len() != layer.output().len() {
             return Err(ForwardError::WrongLength);
         }
-        let needed = self.layer_requirements(index);
-        let front = scratch.front.get_mut(..needed.front);
-        let back = scratch.back.get_mut(..needed.back);
-        let (Some(front), Some(back)) = (front, back) else {
-            return Err(ForwardError::ScratchTooSmall);
-        };
-        if scratch.patches.len() < needed.patches || scratch.sums.len() < needed.sums {
+        if !scratch.holds(&self.layer_requirements(index)) {
             return Err(ForwardError::ScratchTooSmall);
         }
+        let front = scratch.front.get_mut(..input.len()).unwrap_or_default();
+        let back = scratch.back.get_mut(..output.len()).unwrap_or_default();
         for (centred, &value) in front.iter_mut().zip(input) {
             *centred = i16::from(value) - i16::from(layer.input.zero_point);
         }
-        layer.run(layer.unfused(), kernel, front, back, scratch.patches, scratch.sums);
+        let outputs = Outputs::Centred(&mut *back);
+        layer.run(layer.unfused(), kernel, front, outputs, scratch.patches, scratch.sums);
         for (value, &centred) in output.iter_mut().zip(back.iter()) {
             *value = (centred + i16::from(layer.output.zero_point)) as i8;
         }
@@ -262,7 +243,10 @@ impl<'a> Network<'a> {
 }
 
 /// Takes the next layer, and with it the max pool that is computed together with it.
-#[inline(always)]
+///
+/// Not inlined: what it needs for looking ahead shall not lie on the stack while a layer
+/// runs.
+#[inline(never)]
 fn next_fused<'a>(layers: &mut Layers<'a>) -> Option<(Layer<'a>, Pool)> {
     let layer = layers.next()?;
     let mut ahead = layers.clone();
