@@ -113,7 +113,6 @@ fn replies(script: Vec<(usize, Vec<u8>)>, mut look: impl FnMut(u8, Reply<'_>)) {
     let mut memory = Box::new(LenetMemory::new());
     let mut application = Application::new(&mut line, Bench, MODEL, Portable, &mut memory).unwrap();
     application.run().unwrap();
-    drop(application);
     each(&line.sent, &mut look);
 }
 
@@ -134,7 +133,10 @@ const RUN: Run<'_> =
 const DIGEST: u64 = 0x27eb_98fb_c23d_3867;
 
 /// How a run ended, and what else was answered: numbers and names of the replies.
-fn ended(script: Vec<(usize, Vec<u8>)>) -> (Option<(u32, u64)>, Vec<(u8, String)>) {
+/// How a run ended, if it did: generations and digest.
+type End = Option<(u32, u64)>;
+
+fn ended(script: Vec<(usize, Vec<u8>)>) -> (End, Vec<(u8, String)>) {
     let mut end = None;
     let mut others = Vec::new();
     replies(script, |number, reply| match reply {
