@@ -12,7 +12,7 @@ mod preset;
 
 pub use preset::*;
 
-use crate::archive::{Archive, Cell, Origin, Takeover};
+use crate::archive::{Archive, Cell, Elite, Origin, Takeover};
 use crate::genome::Genome;
 use crate::image::Shape;
 use crate::rng::Stream;
@@ -62,17 +62,36 @@ impl<S> Evolution<S> {
     {
         let mut rng = Stream::new(self.seed, generation, index);
         let id = u64::from(generation) * u64::from(self.children) + u64::from(index);
-        let drawn = (parents.draw(&mut rng), parents.draw(&mut rng));
-        let (Some((class, parent)), Some((_, mate))) = drawn else {
-            let origin = Origin { id, generation, parents: [None, None] };
-            let genome = G::random(&self.settings, self.shape, &mut rng);
-            return Child { origin, parent_class: None, genome };
-        };
-        let mut genome = parent.genome.clone();
-        let is_mixed = genome.vary(&mate.genome, &self.settings, generation, &mut rng);
+        let origin = Origin { id, generation, parents: [None, None] };
+        match (parents.draw(&mut rng), parents.draw(&mut rng)) {
+            (Some((class, parent)), Some((_, mate))) => {
+                self.offspring(origin, class, parent, mate, &mut rng)
+            }
+            _ => {
+                let genome = G::random(&self.settings, self.shape, &mut rng);
+                Child { origin, parent_class: None, genome }
+            }
+        }
+    }
+
+    /// A varied copy of `parent`, the elite of `class`.
+    // Not inlined, like `Genome::random`: their genomes would stay on the stack of a device
+    // while it classifies the child.
+    #[inline(never)]
+    fn offspring<G: Genome<Settings = S>>(
+        &self,
+        origin: Origin,
+        class: usize,
+        parent: &Elite<G>,
+        mate: &Elite<G>,
+        rng: &mut Stream,
+    ) -> Child<G> {
+        let mut child = Child { origin, parent_class: Some(class), genome: G::default() };
+        child.genome.clone_from(&parent.genome);
+        let is_mixed = child.genome.vary(&mate.genome, &self.settings, origin.generation, rng);
         let mate = is_mixed.then_some(mate.origin.id).filter(|&mate| mate != parent.origin.id);
-        let origin = Origin { id, generation, parents: [Some(parent.origin.id), mate] };
-        Child { origin, parent_class: Some(class), genome }
+        child.origin.parents = [Some(parent.origin.id), mate];
+        child
     }
 
     /// Tests a child's scores against every class of the archive; see
