@@ -208,7 +208,6 @@ impl<G: Genome, S: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>> Archive<G, S> {
     }
 }
 
-/// Puts an individual into a cell; in place, without a genome in between.
 /// Puts an individual into a cell, where its genome is written once: a device's stack has
 /// no room for another in between.
 fn occupy<G: Genome>(cell: &mut Cell<G>, origin: Origin, confidence: f32, genome: &G) {

@@ -12,7 +12,7 @@ mod preset;
 
 pub use preset::*;
 
-use crate::archive::{Archive, Cell, Elite, Origin, Takeover};
+use crate::archive::{Archive, Cell, Origin, Takeover};
 use crate::genome::Genome;
 use crate::image::Shape;
 use crate::rng::Stream;
@@ -60,38 +60,39 @@ impl<S> Evolution<S> {
     where
         A: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>,
     {
-        let mut rng = Stream::new(self.seed, generation, index);
-        let id = u64::from(generation) * u64::from(self.children) + u64::from(index);
-        let origin = Origin { id, generation, parents: [None, None] };
-        match (parents.draw(&mut rng), parents.draw(&mut rng)) {
-            (Some((class, parent)), Some((_, mate))) => {
-                self.offspring(origin, class, parent, mate, &mut rng)
-            }
-            _ => {
-                let genome = G::random(&self.settings, self.shape, &mut rng);
-                Child { origin, parent_class: None, genome }
-            }
-        }
+        let origin = Origin { id: 0, generation, parents: [None, None] };
+        let mut child = Child { origin, parent_class: None, genome: G::default() };
+        self.ask_into(parents, generation, index, &mut child);
+        child
     }
 
-    /// A varied copy of `parent`, the elite of `class`.
-    // Not inlined, like `Genome::random`: their genomes would stay on the stack of a device
-    // while it classifies the child.
+    /// [`ask`](Self::ask), with the child in the place of another: for a device, whose
+    /// stack has no room for two.
+    // Not inlined: what it needs would stay on the stack while the child is classified.
     #[inline(never)]
-    fn offspring<G: Genome<Settings = S>>(
+    pub fn ask_into<G: Genome<Settings = S>, A>(
         &self,
-        origin: Origin,
-        class: usize,
-        parent: &Elite<G>,
-        mate: &Elite<G>,
-        rng: &mut Stream,
-    ) -> Child<G> {
-        let mut child = Child { origin, parent_class: Some(class), genome: G::default() };
+        parents: &Archive<G, A>,
+        generation: u32,
+        index: u32,
+        child: &mut Child<G>,
+    ) where
+        A: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>,
+    {
+        let mut rng = Stream::new(self.seed, generation, index);
+        let id = u64::from(generation) * u64::from(self.children) + u64::from(index);
+        child.origin = Origin { id, generation, parents: [None, None] };
+        let drawn = (parents.draw(&mut rng), parents.draw(&mut rng));
+        let (Some((class, parent)), Some((_, mate))) = drawn else {
+            child.parent_class = None;
+            child.genome = G::random(&self.settings, self.shape, &mut rng);
+            return;
+        };
+        child.parent_class = Some(class);
         child.genome.clone_from(&parent.genome);
-        let is_mixed = child.genome.vary(&mate.genome, &self.settings, origin.generation, rng);
+        let is_mixed = child.genome.vary(&mate.genome, &self.settings, generation, &mut rng);
         let mate = is_mixed.then_some(mate.origin.id).filter(|&mate| mate != parent.origin.id);
         child.origin.parents = [Some(parent.origin.id), mate];
-        child
     }
 
     /// Tests a child's scores against every class of the archive; see
