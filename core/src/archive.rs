@@ -111,6 +111,18 @@ impl<G: Genome, S: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>> Archive<G, S> {
         }
     }
 
+    /// Empties every cell.
+    pub fn clear(&mut self) {
+        self.cells.as_mut().fill_with(|| None);
+    }
+
+    /// Makes this archive equal to `later`.
+    pub fn catch_up(&mut self, later: &Self) {
+        for (cell, later) in self.cells.as_mut().iter_mut().zip(later.cells()) {
+            cell.clone_from(later);
+        }
+    }
+
     /// Writes the archive's canonical bytes: `u32` number of cells, then for each a
     /// byte 0, or 1 followed by `u64` id, `u32` generation, number of parents as a
     /// byte, `u64` for each, `f32` confidence, and the genome.

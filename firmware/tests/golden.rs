@@ -2,96 +2,86 @@
 //! `tests/golden.rs`, by the portable kernel, one child at a time, in debug builds with
 //! every check on.
 
-use mirage_core::evolve::{Encoding, Evolution, Preset};
-use mirage_core::genome::{Cppn, Direct, Genome};
-use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
-use mirage_core::nn::{Network, Portable, Scratch};
-use mirage_firmware::{Device, DeviceError, Memory};
+use mirage_core::evolve::{Evolution, Preset};
+use mirage_core::nn::{Network, Portable};
+use mirage_firmware::{Device, DeviceError, Memory, model};
 
 static MODEL: &[u8] = include_bytes!("../../host/models/lenet.q8");
 static TABLE: &str = include_str!("../../tests/data/golden.csv");
 
-const CLASSES: usize = 10;
-
 /// The digest after some generations, with just the memory that is needed.
-fn digest<G: Genome>(
-    evolution: Evolution<G::Settings>,
-    generations: u32,
-) -> Result<String, DeviceError> {
+fn digest(preset: &str, seed: u64, children: u32, generations: u32) -> String {
     let network = Network::parse(MODEL).unwrap();
-    let needed = network.requirements(1);
-    let scratch = Scratch {
-        front: &mut vec![0; needed.front],
-        back: &mut vec![0; needed.back],
-        patches: &mut vec![0; needed.patches],
-        sums: &mut vec![0; needed.sums],
-    };
-    // A line of pixels at a time: another chunk than the host's.
-    let drawing = &mut vec![0.0; G::scratch_len(evolution.shape.width)];
-    let memory = Memory { scratch, drawing, image: &mut [0; 784] };
-    let mut device: Device<'_, G, _, CLASSES> = Device::new(network, Portable, evolution, memory)?;
-    for _ in 0..generations {
-        device.generation()?;
+    let settings = Preset::named(preset).unwrap().encoding;
+    let evolution = Evolution { seed, children, shape: network.input(), settings };
+    let mut memory = Box::new(model::Memory::new());
+    let (mut device, _) = Device::new(network, Portable, &mut memory).unwrap();
+    for generation in 0..generations {
+        for index in 0..children {
+            device.child(&evolution, generation, index, &mut || 0, |_| {}).unwrap();
+        }
+        device.end_generation();
     }
-    Ok(device.archive().digest().to_string())
+    device.archive().digest().to_string()
 }
 
 #[test]
 fn runs_end_as_on_a_workstation() {
-    let shape = Network::parse(MODEL).unwrap().input();
     for line in TABLE.lines().skip(1) {
-        let [name, seed, children, generations, expected] =
+        let [preset, seed, children, generations, expected] =
             line.split(',').collect::<Vec<_>>().try_into().unwrap();
-        let (seed, children) = (seed.parse().unwrap(), children.parse().unwrap());
-        let generations = generations.parse().unwrap();
-        let found = match Preset::named(name).unwrap().encoding {
-            Encoding::Cppn(settings) => digest::<Cppn<CPPN_NODES, CPPN_CONNECTIONS>>(
-                Evolution { seed, children, shape, settings },
-                generations,
-            ),
-            Encoding::Direct(settings) => {
-                digest::<Direct<784>>(Evolution { seed, children, shape, settings }, generations)
-            }
-        };
-        assert_eq!(found.as_deref(), Ok(expected), "{line}");
+        let [children, generations] = [children, generations].map(|n| n.parse().unwrap());
+        assert_eq!(
+            digest(preset, seed.parse().unwrap(), children, generations),
+            expected,
+            "{line}"
+        );
     }
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
-    let network = || Network::parse(MODEL).unwrap();
-    let shape = network().input();
-    let evolution =
-        |shape| Evolution { seed: 1, children: 1, shape, settings: mirage_core::evolve::CPPN };
-    type Genome = Cppn<CPPN_NODES, CPPN_CONNECTIONS>;
-    let needed = network().requirements(1);
-    let (mut front, mut back) = (vec![0; needed.front], vec![0; needed.back]);
-    let (mut patches, mut sums) = (vec![0; needed.patches], vec![0; needed.sums]);
-    let (mut drawing, mut image) = (vec![0.0; Genome::scratch_len(1)], vec![0; shape.len()]);
-    let mut attempt = |pixels: usize, front_len: usize, shape, three_classes: bool| {
-        let memory = Memory {
-            scratch: Scratch {
-                front: &mut front[..front_len],
-                back: &mut back,
-                patches: &mut patches,
-                sums: &mut sums,
-            },
-            drawing: &mut drawing,
-            image: &mut image[..pixels],
-        };
-        if three_classes {
-            Device::<Genome, _, 3>::new(network(), Portable, evolution(shape), memory).err()
-        } else {
-            Device::<Genome, _, CLASSES>::new(network(), Portable, evolution(shape), memory).err()
-        }
+fn a_cleared_device_begins_anew() {
+    let network = Network::parse(MODEL).unwrap();
+    let settings = Preset::named("mnist-direct").unwrap().encoding;
+    let evolution = Evolution { seed: 1, children: 3, shape: network.input(), settings };
+    let mut memory = Box::new(model::Memory::new());
+    let (mut device, _) = Device::new(network, Portable, &mut memory).unwrap();
+    let mut first_child = || {
+        device.clear();
+        let result = device.child(&evolution, 0, 0, &mut || 0, |_| {}).unwrap();
+        device.end_generation();
+        (result, device.archive().digest())
     };
-    let (pixels, front_len) = (shape.len(), needed.front);
-    assert_eq!(attempt(pixels, front_len, shape, false), None);
-    let classes = DeviceError::Classes { network: 10, archive: 3 };
-    assert_eq!(attempt(pixels, front_len, shape, true), Some(classes));
-    assert_eq!(attempt(pixels - 1, front_len, shape, false), Some(DeviceError::Memory));
-    let wide = mirage_core::image::Shape { width: 29, ..shape };
-    assert_eq!(attempt(pixels, front_len, wide, false), Some(DeviceError::Shape));
-    let scratch = attempt(pixels, front_len - 1, shape, false);
-    assert!(matches!(scratch, Some(DeviceError::Network(_))), "{scratch:?}");
+    assert_eq!(first_child(), first_child());
+}
+
+#[test]
+fn a_clock_that_wraps_around_is_read_right() {
+    let network = Network::parse(MODEL).unwrap();
+    let settings = Preset::named("mnist-direct").unwrap().encoding;
+    let evolution = Evolution { seed: 1, children: 1, shape: network.input(), settings };
+    let mut memory = Box::new(model::Memory::new());
+    let (mut device, _) = Device::new(network, Portable, &mut memory).unwrap();
+    let mut readings = [u32::MAX - 9, u32::MAX, 4, 6].into_iter();
+    let mut now = || readings.next().unwrap();
+    let (_, ticks) = device.child(&evolution, 0, 0, &mut now, |_| {}).unwrap();
+    assert_eq!((ticks.vary, ticks.render, ticks.classify), (9, 5, 2));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    fn attempt<const PIXELS: usize, const CLASSES: usize, const ARENA: usize>()
+    -> Option<DeviceError> {
+        let network = Network::parse(MODEL).unwrap();
+        let mut memory = Box::new(Memory::<PIXELS, CLASSES, ARENA, 64>::new());
+        Device::new(network, Portable, &mut memory).err()
+    }
+    const ARENA: usize = model::ARENA;
+    assert_eq!(attempt::<784, 10, ARENA>(), None);
+    let error = DeviceError::Classes { network: 10, archive: 3 };
+    assert_eq!(attempt::<784, 3, ARENA>(), Some(error));
+    let error = DeviceError::Pixels { network: 784, memory: 783 };
+    assert_eq!(attempt::<783, 10, ARENA>(), Some(error));
+    let error = DeviceError::Arena { needed: ARENA, found: ARENA - 1 };
+    assert_eq!(attempt::<784, 10, { ARENA - 1 }>(), Some(error));
 }

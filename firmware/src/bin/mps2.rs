@@ -1,0 +1,17 @@
+//! The application on Arm's MPS2 boards, as QEMU emulates them.
+
+#![no_std]
+#![no_main]
+
+use mirage_firmware::board::{self, mps2};
+#[cfg(debug_assertions)]
+use panic_halt as _;
+// In an optimised build no panic is reachable, or it does not link.
+#[cfg(not(debug_assertions))]
+use panic_never as _;
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    let (board, link) = mps2::start();
+    board::run(board, link)
+}

@@ -1,0 +1,29 @@
+//! What the programs in `src/bin` need of their boards.
+
+mod memory;
+#[cfg(feature = "mps2")]
+pub mod mps2;
+#[cfg(feature = "nucleo")]
+pub mod nucleo;
+mod register;
+mod stack;
+#[cfg(feature = "virt")]
+pub mod virt;
+
+use mirage_core::nn::Portable;
+
+use crate::{Application, Board, Link, model};
+
+/// Runs the application for the firmware's model; a program's whole `main`.
+pub fn run(board: impl Board, link: impl Link) -> ! {
+    stack::paint();
+    // Neither fails: this is called once, and the model was checked when it was built in.
+    if let Some(memory) = memory::take()
+        && let Ok(mut application) = Application::new(link, board, model::MODEL, Portable, memory)
+    {
+        let _ = application.run();
+    }
+    loop {
+        core::hint::spin_loop();
+    }
+}

@@ -1,0 +1,78 @@
+//! A genome of either encoding: what a board that can evolve both keeps in its archive.
+
+use mirage_core::evolve::Encoding;
+use mirage_core::genome::{self, Cppn, Direct};
+use mirage_core::image::Shape;
+use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
+use mirage_core::rng::Stream;
+use mirage_core::wire::{DecodeError, Reader};
+
+/// A CPPN or the pixels of an image.
+///
+/// All genomes of a run have the encoding of its settings; their canonical bytes are
+/// those of the encoding.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "without allocation, all are as large as the largest")]
+pub enum Genome<const PIXELS: usize> {
+    /// Indirect.
+    Cppn(Cppn<CPPN_NODES, CPPN_CONNECTIONS>),
+    /// Direct.
+    Direct(Direct<PIXELS>),
+}
+
+impl<const PIXELS: usize> genome::Genome for Genome<PIXELS> {
+    type Settings = Encoding;
+
+    fn random(settings: &Encoding, shape: Shape, rng: &mut Stream) -> Self {
+        match settings {
+            Encoding::Cppn(settings) => Self::Cppn(Cppn::random(settings, shape, rng)),
+            Encoding::Direct(settings) => Self::Direct(Direct::random(settings, shape, rng)),
+        }
+    }
+
+    fn vary(
+        &mut self,
+        mate: &Self,
+        settings: &Encoding,
+        generation: u32,
+        rng: &mut Stream,
+    ) -> bool {
+        match (self, mate, settings) {
+            (Self::Cppn(genome), Self::Cppn(mate), Encoding::Cppn(settings)) => {
+                genome.vary(mate, settings, generation, rng)
+            }
+            (Self::Direct(genome), Self::Direct(mate), Encoding::Direct(settings)) => {
+                genome.vary(mate, settings, generation, rng)
+            }
+            // Of different runs.
+            _ => false,
+        }
+    }
+
+    fn render(&self, settings: &Encoding, shape: Shape, scratch: &mut [f32], image: &mut [u8]) {
+        match (self, settings) {
+            (Self::Cppn(genome), Encoding::Cppn(settings)) => {
+                genome.render(settings, shape, scratch, image);
+            }
+            (Self::Direct(genome), Encoding::Direct(settings)) => {
+                genome.render(settings, shape, scratch, image);
+            }
+            _ => {}
+        }
+    }
+
+    fn scratch_len(pixels: usize) -> usize {
+        Cppn::<CPPN_NODES, CPPN_CONNECTIONS>::scratch_len(pixels)
+    }
+
+    fn encode(&self, sink: &mut impl FnMut(&[u8])) {
+        match self {
+            Self::Cppn(genome) => genome.encode(sink),
+            Self::Direct(genome) => genome.encode(sink),
+        }
+    }
+
+    fn decode(_reader: &mut Reader<'_>, _shape: Shape) -> Result<Self, DecodeError> {
+        unimplemented!()
+    }
+}
