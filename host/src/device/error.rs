@@ -55,11 +55,16 @@ pub enum Trouble {
     /// What the board says cannot be.
     #[error("the board says what cannot be: {0}; flash it again")]
     Absurd(String),
+    /// The board's run is over before its time.
+    #[error("the board ended its run after generation {0}; was it reset?")]
+    Ended(u32),
     /// The board does not do what was asked.
     #[error("{0}")]
     Fault(Fault),
     /// The line changes too many bytes.
-    #[error("the line damages too many frames; check the cable, or use a lower --baud on both sides")]
+    #[error(
+        "the line damages too many frames; check the cable, or use a lower --baud on both sides"
+    )]
     Noise,
     /// The board has stopped answering.
     #[error("the board does not answer any more; reset it")]

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use mirage_core::archive::Cell;
-use mirage_core::digest::Digest;
 use mirage_core::evolve::{Encoding, Evolution, REVISION};
 use mirage_core::genome::{Cppn, Direct, Genome};
 use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
@@ -163,6 +162,15 @@ fn check(connection: &Connection, model: &Model) -> Result<(), EvolveError> {
         let (port, found) = (connection.port().to_owned(), info.revision);
         return Err(EvolveError::Revision { port, found });
     }
+    check_model(connection, model)
+}
+
+/// Checks that a board carries a model.
+///
+/// # Errors
+/// [`EvolveError::OtherModel`] if it does not.
+pub fn check_model(connection: &Connection, model: &Model) -> Result<(), EvolveError> {
+    let info = connection.info();
     if info.model_sha256 != model.sha256() {
         return Err(EvolveError::OtherModel {
             model: model.name().to_owned(),
@@ -191,8 +199,10 @@ where
     let mut engine = Engine::<G>::new(evolution.clone(), model, simd, threads)?;
     let machine = MachineRecord::here(simd.name(), threads, Some(&connection.info().board));
     let (journal, _) = Journal::open::<G>(plan, model, folder, machine, false)?;
+    let mirror = Mirror::new(evolution.clone(), model.classes());
     let mut follower = Follower {
-        mirror: Mirror::new(evolution.clone(), model.classes()),
+        empty: mirror.archive().digest().value(),
+        mirror,
         connection,
         plan,
         evolution,
@@ -266,6 +276,8 @@ struct Follower<'a, G: Genome> {
     evolution: Evolution<G::Settings>,
     mirror: Mirror<G>,
     journal: Journal<'a>,
+    /// Digest of an empty archive.
+    empty: u64,
     began: Instant,
     /// When the board last told of its run.
     heard: Option<Instant>,
@@ -296,7 +308,10 @@ impl<G: Genome + PartialEq> Follower<'_, G> {
                     }
                     Some(heard) if heard.elapsed() > self.patience() => {
                         let (done, digest) = self.connection.stop()?;
-                        self.end(done, digest)?;
+                        // Without a run a board tells of no generation; its archive is
+                        // that of a run that came to its end, or empty after a reset.
+                        let is_over = done == 0 && digest != self.empty;
+                        self.end(if is_over { self.plan.generations } else { done }, digest)?;
                     }
                     Some(_) => {}
                 }
@@ -402,15 +417,14 @@ impl<G: Genome + PartialEq> Follower<'_, G> {
     fn end(&mut self, done: u32, digest: u64) -> Result<(), EvolveError> {
         self.reach(done, digest)?;
         if self.mirror.generations() < self.plan.generations {
-            let what = format!("its run is over after generation {done}");
-            return Err(self.connection.error(Trouble::Absurd(what)).into());
+            return Err(self.connection.error(Trouble::Ended(done)).into());
         }
         Ok(())
     }
 
     /// Asks the board once more for all that it has, now that it rests.
     fn confirm(&mut self) -> Result<(), EvolveError> {
-        let digest = Digest::value(self.mirror.archive().digest());
+        let digest = self.mirror.archive().digest().value();
         let cells = self.cells(self.plan.generations)?;
         let is_same = self.connection.digest()? == digest
             && cells.is_some_and(|cells| cells == self.mirror.archive().cells());

@@ -10,8 +10,9 @@
 use mirage_core::archive::{Archive, Cell, Elite, Origin, Takeover};
 use mirage_core::evolve::Evolution;
 use mirage_core::genome::Genome;
+use mirage_core::wire::Reader;
 
-use super::connection::{Claim, is_confidence};
+use super::connection::{Claim, Description, is_confidence};
 use crate::experiment::engine::{Generation, HeapArchive};
 use crate::experiment::journal::Journal;
 
@@ -33,7 +34,7 @@ struct Course<G> {
     archive: HeapArchive<G>,
 }
 
-impl<G: Genome> Mirror<G> {
+impl<G: Genome + PartialEq> Mirror<G> {
     /// A mirror of an empty archive.
     pub(super) fn new(evolution: Evolution<G::Settings>, classes: usize) -> Self {
         let archive = Archive::new((0..classes).map(|_| None).collect());
@@ -110,7 +111,7 @@ impl<G: Genome> Mirror<G> {
         let children = u64::from(self.evolution.children);
         for generation in self.generations..end {
             let mut claims =
-                self.claims.iter().filter(|claim| claim.id / children == generation.into());
+                self.claims.iter().filter(|claim| claim.id / children == u64::from(generation));
             let Some(first) = claims.next() else { continue };
             let parents = course.archive.clone();
             for claim in std::iter::once(first).chain(claims) {
@@ -153,11 +154,9 @@ impl<G: Genome> Mirror<G> {
 /// be one.
 pub(super) fn elite<G: Genome>(
     evolution: &Evolution<G::Settings>,
-    description: &super::connection::Description,
+    description: &Description,
     end: u32,
 ) -> Option<Elite<G>> {
-    use mirage_core::wire::Reader;
-
     let generation = u32::try_from(description.id / u64::from(evolution.children)).ok()?;
     let mut reader = Reader::new(&description.genome);
     let genome = G::decode(&mut reader, evolution.shape).ok()?;

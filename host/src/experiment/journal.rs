@@ -303,7 +303,11 @@ impl<'a> Journal<'a> {
     }
 }
 
-pub(super) fn check_model(record: &ModelRecord, model: &Model, folder: &Folder) -> Result<(), RunError> {
+pub(super) fn check_model(
+    record: &ModelRecord,
+    model: &Model,
+    folder: &Folder,
+) -> Result<(), RunError> {
     let found = model.record();
     if record.sha256 == found.sha256 {
         return Ok(());

@@ -7,9 +7,7 @@ use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
 use super::checkpoint::State;
 use super::engine::Engine;
 use super::folder::Folder;
-use super::journal::{
-    Journal, RunError, check_model, check_not_ahead, checkpoint_of, identity,
-};
+use super::journal::{Journal, RunError, check_model, check_not_ahead, checkpoint_of, identity};
 use super::plan::{MNIST, Plan};
 use super::record::{MachineRecord, Manifest, ModelRecord, RunRecord};
 use super::summary::{Progress, Summary};
@@ -37,9 +35,9 @@ pub fn run(
         Encoding::Cppn(settings) => work::<Cppn<CPPN_NODES, CPPN_CONNECTIONS>>(
             plan, settings, model, folder, threads, resume, observe,
         ),
-        Encoding::Direct(settings) => work::<Direct<{ MNIST.len() }>>(
-            plan, settings, model, folder, threads, resume, observe,
-        ),
+        Encoding::Direct(settings) => {
+            work::<Direct<{ MNIST.len() }>>(plan, settings, model, folder, threads, resume, observe)
+        }
     }
 }
 

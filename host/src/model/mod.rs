@@ -182,6 +182,12 @@ impl Model {
         &self.name
     }
 
+    /// Whether it is an int8 network, such as boards carry, that runs here.
+    #[must_use]
+    pub fn is_int8(&self) -> bool {
+        matches!(self.kind, Kind::Int8(_))
+    }
+
     /// SHA-256 of its bytes, hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> &str {
