@@ -41,7 +41,7 @@ const DEFAULT_MODEL: &str = "host/models/lenet.q8";
 fn main() {
     println!("cargo::rerun-if-env-changed=MIRAGE_MODEL");
     println!("cargo::rerun-if-changed=build.rs");
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let named = env::var_os("MIRAGE_MODEL");
     let path = workspace.join(named.as_ref().map_or(Path::new(DEFAULT_MODEL), Path::new));
     println!("cargo::rerun-if-changed={}", path.display());

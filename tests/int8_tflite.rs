@@ -36,7 +36,7 @@ fn every_layer_gives_the_recorded_values() {
     let test = "every_layer_gives_the_recorded_values";
     let (Some((plain, names, bytes)), Some(vectors)) = (lenet(test), vectors(test)) else { return };
     let network = Network::parse(&bytes).expect("a valid blob");
-    assert_eq!(network.layers().len(), 6);
+    assert_eq!(network.layers().count(), 6);
     for (index, (shape, zero_point)) in plain.inputs().into_iter().enumerate() {
         let (inputs, (name, outputs)) = (&vectors[index].1, &vectors[index + 1]);
         assert_eq!(*name, names[index]);

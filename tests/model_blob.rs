@@ -16,7 +16,7 @@ fn try_blob(bytes: &[u8]) -> bool {
         let images = sample::pixels(0, 2 * network.input().len());
         let logits = forward(&network, &Portable, &images, [0, 0]);
         assert!(logits.iter().all(|logit| !logit.is_nan()), "NaN from finite scales");
-        for (index, layer) in network.layers().iter().enumerate() {
+        for (index, layer) in network.layers().enumerate() {
             let input = vec![-128; layer.input().len()];
             let _ = run_layer(&network, index, &Portable, &input);
         }

@@ -5,7 +5,7 @@
 //! cells, as in the paper's section 2.
 
 use crate::digest::Digest;
-use crate::genome::Genome;
+use crate::genome::{Decode, Genome};
 use crate::image::Shape;
 use crate::math::canonical_bits;
 use crate::rng::Stream;
@@ -13,7 +13,10 @@ use crate::wire::{DecodeError, Reader};
 use core::marker::PhantomData;
 
 /// The best individual of a cell.
+// In this order, the small fields first, a compiler builds an elite in its cell and not
+// on the stack; see `occupy`.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(C)]
 pub struct Elite<G> {
     /// Where it came from.
     pub origin: Origin,
@@ -105,21 +108,34 @@ impl<G: Genome, S: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>> Archive<G, S> {
             };
             if better {
                 let displaced = cell.as_ref().map(|elite| elite.origin);
-                *cell = Some(Elite { origin, confidence, genome: genome.clone() });
+                occupy(cell, origin, confidence, genome);
                 report(Takeover { class, displaced, confidence });
+            }
+        }
+    }
+
+    /// Becomes a copy of `later`, a later state of the same run's archive.
+    ///
+    /// Only cells that changed hands are copied, told by the [id](Origin::id) of their
+    /// elites, and each straight into its place: the way for a device to keep the state
+    /// from a generation's beginning.
+    pub fn catch_up(&mut self, later: &Self) {
+        for (cell, later) in self.cells.as_mut().iter_mut().zip(later.cells()) {
+            match later {
+                Some(Elite { origin, confidence, genome }) => {
+                    if cell.as_ref().is_none_or(|elite| elite.origin.id != origin.id) {
+                        occupy(cell, *origin, *confidence, genome);
+                    }
+                }
+                None => *cell = None,
             }
         }
     }
 
     /// Empties every cell.
     pub fn clear(&mut self) {
-        self.cells.as_mut().fill_with(|| None);
-    }
-
-    /// Makes this archive equal to `later`.
-    pub fn catch_up(&mut self, later: &Self) {
-        for (cell, later) in self.cells.as_mut().iter_mut().zip(later.cells()) {
-            cell.clone_from(later);
+        for cell in self.cells.as_mut() {
+            *cell = None;
         }
     }
 
@@ -152,7 +168,10 @@ impl<G: Genome, S: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>> Archive<G, S> {
     /// If the bytes end early, belong to another number of classes, or hold a genome
     /// that does not draw images of `shape`. The cells read before the error are
     /// overwritten.
-    pub fn decode(&mut self, reader: &mut Reader<'_>, shape: Shape) -> Result<(), DecodeError> {
+    pub fn decode(&mut self, reader: &mut Reader<'_>, shape: Shape) -> Result<(), DecodeError>
+    where
+        G: Decode,
+    {
         let cells = self.cells.as_mut();
         if reader.u32()? as usize != cells.len() {
             return Err(DecodeError::Archive);
@@ -187,6 +206,14 @@ impl<G: Genome, S: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>> Archive<G, S> {
         self.encode(&mut |bytes| digest.update(bytes));
         digest
     }
+}
+
+/// Puts an individual into a cell, where its genome is written once: a device's stack has
+/// no room for another in between.
+fn occupy<G: Genome>(cell: &mut Cell<G>, origin: Origin, confidence: f32, genome: &G) {
+    let elite = cell.get_or_insert_with(|| Elite { origin, confidence, genome: G::default() });
+    (elite.origin, elite.confidence) = (origin, confidence);
+    elite.genome.clone_from(genome);
 }
 
 #[cfg(test)]
@@ -228,6 +255,25 @@ mod tests {
         let mut archive = Small::new([None, None, None]);
         insert(&mut archive, 1, &[1.0]);
         assert_eq!(archive.elites().count(), 1);
+    }
+
+    #[test]
+    fn catching_up_copies_what_changed_hands() {
+        let mut archive = Small::new([None, None, None]);
+        let mut parents = archive.clone();
+        insert(&mut archive, 1, &[0.5, 0.5, f32::NAN]);
+        parents.catch_up(&archive);
+        assert_eq!(parents, archive);
+        insert(&mut archive, 2, &[0.25, 0.75, 0.5]);
+        parents.catch_up(&archive);
+        assert_eq!(parents, archive);
+        archive.clear();
+        assert_eq!(archive.elites().count(), 0);
+        // Of another run: ids do not tell individuals apart.
+        insert(&mut archive, 1, &[0.125]);
+        parents.catch_up(&archive);
+        let confidences = parents.elites().map(|(class, elite)| (class, elite.confidence));
+        assert!(confidences.eq([(0, 0.5)]), "{parents:?}");
     }
 
     #[test]

@@ -60,19 +60,39 @@ impl<S> Evolution<S> {
     where
         A: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>,
     {
+        let origin = Origin { id: 0, generation, parents: [None, None] };
+        let mut child = Child { origin, parent_class: None, genome: G::default() };
+        self.ask_into(parents, generation, index, &mut child);
+        child
+    }
+
+    /// [`ask`](Self::ask), with the child in the place of another: for a device, whose
+    /// stack has no room for two.
+    // Not inlined: what it needs would stay on the stack while the child is classified.
+    #[inline(never)]
+    pub fn ask_into<G: Genome<Settings = S>, A>(
+        &self,
+        parents: &Archive<G, A>,
+        generation: u32,
+        index: u32,
+        child: &mut Child<G>,
+    ) where
+        A: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>,
+    {
         let mut rng = Stream::new(self.seed, generation, index);
         let id = u64::from(generation) * u64::from(self.children) + u64::from(index);
+        child.origin = Origin { id, generation, parents: [None, None] };
         let drawn = (parents.draw(&mut rng), parents.draw(&mut rng));
         let (Some((class, parent)), Some((_, mate))) = drawn else {
-            let origin = Origin { id, generation, parents: [None, None] };
-            let genome = G::random(&self.settings, self.shape, &mut rng);
-            return Child { origin, parent_class: None, genome };
+            child.parent_class = None;
+            child.genome = G::random(&self.settings, self.shape, &mut rng);
+            return;
         };
-        let mut genome = parent.genome.clone();
-        let is_mixed = genome.vary(&mate.genome, &self.settings, generation, &mut rng);
+        child.parent_class = Some(class);
+        child.genome.clone_from(&parent.genome);
+        let is_mixed = child.genome.vary(&mate.genome, &self.settings, generation, &mut rng);
         let mate = is_mixed.then_some(mate.origin.id).filter(|&mate| mate != parent.origin.id);
-        let origin = Origin { id, generation, parents: [Some(parent.origin.id), mate] };
-        Child { origin, parent_class: Some(class), genome }
+        child.origin.parents = [Some(parent.origin.id), mate];
     }
 
     /// Tests a child's scores against every class of the archive; see

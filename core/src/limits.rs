@@ -3,8 +3,8 @@
 //! Capacities are part of a run's identity: an operator that does not fit is a
 //! no-op, so host and device use the same ones.
 
-/// Layers of a network. A parsed [`Network`](crate::nn::Network) takes 184 bytes
-/// of RAM per layer on a 64-bit host, about half of that on a 32-bit device.
+/// Layers of a network; bounds the work of a walk through them. They take no RAM: a
+/// parsed [`Network`](crate::nn::Network) reads them in place.
 pub const MAX_LAYERS: usize = 24;
 
 /// Rows or columns of an activation.

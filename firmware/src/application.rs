@@ -74,6 +74,8 @@ where
     }
 
     /// Takes a byte, and answers if it ends a request.
+    // Not inlined, like `child`: neither needs the other's stack.
+    #[inline(never)]
     fn receive(&mut self, byte: u8) -> Result<(), L::Error> {
         let Self { link, board, model, device, receiver, job } = self;
         let frame = match receiver.feed(byte) {
@@ -108,6 +110,7 @@ where
     }
 
     /// The next child of the run under way.
+    #[inline(never)]
     fn child(&mut self) -> Result<(), L::Error> {
         let Self { link, board, device, job, .. } = self;
         let Some(run) = job else { return Ok(()) };

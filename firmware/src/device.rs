@@ -150,9 +150,8 @@ impl<'m, K: Kernel, const PIXELS: usize, const CLASSES: usize> Device<'m, K, PIX
         child.genome.render(&evolution.settings, evolution.shape, drawing, self.image);
         let drawn = now();
         let mut scores = [0.0; CLASSES];
-        let mut scratch = scratch(self.arena, &self.requirements);
-        self.network.forward(&self.kernel, self.image, &mut scratch, &mut scores)?;
-        softmax(&mut scores);
+        let Self { network, requirements, kernel, image, arena, .. } = self;
+        confidences(network, requirements, kernel, *image, arena, &mut scores)?;
         let classified = now();
         evolution.tell(&mut self.next, &child, &scores, report);
         let between = |from: u32, to: u32| u64::from(to.wrapping_sub(from));
@@ -205,12 +204,26 @@ impl<K: Kernel, const PIXELS: usize, const CLASSES: usize> Classifier
             return Err(ForwardError::WrongLength);
         }
         for (image, scores) in images.chunks(PIXELS.max(1)).zip(scores.chunks_mut(CLASSES.max(1))) {
-            let mut scratch = scratch(self.arena, &self.requirements);
-            self.network.forward(&self.kernel, image, &mut scratch, scores)?;
-            softmax(scores);
+            let Self { network, requirements, kernel, arena, .. } = self;
+            confidences(network, requirements, kernel, image, arena, scores)?;
         }
         Ok(())
     }
+}
+
+/// The network's confidence in every class.
+#[inline(never)]
+fn confidences(
+    network: &Network<'_>,
+    requirements: &Requirements,
+    kernel: &impl Kernel,
+    image: &[u8],
+    arena: &mut [u32],
+    scores: &mut [f32],
+) -> Result<(), ForwardError> {
+    network.forward(kernel, image, &mut scratch(arena, requirements), scores)?;
+    softmax(scores);
+    Ok(())
 }
 
 /// An empty archive in `cells`.

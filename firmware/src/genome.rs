@@ -5,19 +5,41 @@ use mirage_core::genome::{self, Cppn, Direct};
 use mirage_core::image::Shape;
 use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
 use mirage_core::rng::Stream;
-use mirage_core::wire::{DecodeError, Reader};
 
 /// A CPPN or the pixels of an image.
 ///
 /// All genomes of a run have the encoding of its settings; their canonical bytes are
 /// those of the encoding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "without allocation, all are as large as the largest")]
 pub enum Genome<const PIXELS: usize> {
     /// Indirect.
     Cppn(Cppn<CPPN_NODES, CPPN_CONNECTIONS>),
     /// Direct.
     Direct(Direct<PIXELS>),
+}
+
+impl<const PIXELS: usize> Default for Genome<PIXELS> {
+    fn default() -> Self {
+        Self::Cppn(Cppn::default())
+    }
+}
+
+impl<const PIXELS: usize> Clone for Genome<PIXELS> {
+    fn clone(&self) -> Self {
+        let mut genome = Self::default();
+        genome.clone_from(self);
+        genome
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        match (&mut *self, source) {
+            (Self::Cppn(genome), Self::Cppn(source)) => genome.clone_from(source),
+            (Self::Direct(genome), Self::Direct(source)) => genome.clone_from(source),
+            (_, Self::Cppn(source)) => *self = Self::Cppn(source.clone()),
+            (_, Self::Direct(source)) => *self = Self::Direct(source.clone()),
+        }
+    }
 }
 
 impl<const PIXELS: usize> genome::Genome for Genome<PIXELS> {
@@ -70,9 +92,5 @@ impl<const PIXELS: usize> genome::Genome for Genome<PIXELS> {
             Self::Cppn(genome) => genome.encode(sink),
             Self::Direct(genome) => genome.encode(sink),
         }
-    }
-
-    fn decode(_reader: &mut Reader<'_>, _shape: Shape) -> Result<Self, DecodeError> {
-        unimplemented!()
     }
 }

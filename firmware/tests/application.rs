@@ -6,7 +6,13 @@ use mirage_core::image::Classifier;
 use mirage_core::link::{self, Fault, Info, Receiver, Reply, Request, Run};
 use mirage_core::math::softmax;
 use mirage_core::nn::{Network, Portable, Scratch};
-use mirage_firmware::{Application, Board, model, serve};
+use mirage_firmware::{Application, Board, Memory, Model, serve};
+
+const MODEL: Model<'_> =
+    Model { name: "lenet", sha256: [0x5a; 32], blob: include_bytes!("../../host/models/lenet.q8") };
+
+/// Memory that is enough for it.
+type LenetMemory = Memory<784, 10, 3364, { link::frame_len(784) }>;
 
 /// A line with a script: what arrives, and when.
 struct Line {
@@ -63,7 +69,7 @@ impl embedded_io::Read for &mut Line {
 impl embedded_io::Write for &mut Line {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
         // A byte at a time now and then, as serial lines do.
-        let count = if self.sent.len() % 3 == 0 { 1 } else { bytes.len() };
+        let count = if self.sent.len().is_multiple_of(3) { 1 } else { bytes.len() };
         self.sent.extend(&bytes[..count]);
         Ok(count)
     }
@@ -104,11 +110,9 @@ fn bytes(number: u8, request: Request<'_>) -> Vec<u8> {
 /// The replies to what arrives, with their numbers, for the caller to look at.
 fn replies(script: Vec<(usize, Vec<u8>)>, mut look: impl FnMut(u8, Reply<'_>)) {
     let mut line = Line::new(script);
-    let mut memory = Box::new(model::Memory::new());
-    let mut application =
-        Application::new(&mut line, Bench, model::MODEL, Portable, &mut memory).unwrap();
+    let mut memory = Box::new(LenetMemory::new());
+    let mut application = Application::new(&mut line, Bench, MODEL, Portable, &mut memory).unwrap();
     application.run().unwrap();
-    drop(application);
     each(&line.sent, &mut look);
 }
 
@@ -129,7 +133,10 @@ const RUN: Run<'_> =
 const DIGEST: u64 = 0x27eb_98fb_c23d_3867;
 
 /// How a run ended, and what else was answered: numbers and names of the replies.
-fn ended(script: Vec<(usize, Vec<u8>)>) -> (Option<(u32, u64)>, Vec<(u8, String)>) {
+/// How a run ended, if it did: generations and digest.
+type End = Option<(u32, u64)>;
+
+fn ended(script: Vec<(usize, Vec<u8>)>) -> (End, Vec<(u8, String)>) {
     let mut end = None;
     let mut others = Vec::new();
     replies(script, |number, reply| match reply {
@@ -165,7 +172,7 @@ fn noise_and_requests_in_the_middle_do_not_change_a_run() {
     let mut damaged = bytes(9, Request::Stop);
     damaged[3] ^= 0x40;
     let too_long = bytes(9, Request::Classify(&[1; 2000]));
-    let noise = (0..3000u32).map(|i| (i * i >> 3) as u8).collect();
+    let noise = (0..3000u32).map(|i| ((i * i) >> 3) as u8).collect();
     let (end, others) = ended(vec![
         (0, bytes(1, Request::Evolve(RUN))),
         (10, noise),
@@ -242,7 +249,7 @@ fn without_a_run_stop_and_digest_are_answered_too() {
 
 /// The confidences of an image by the network itself.
 fn confidences(image: &[u8]) -> [f32; 10] {
-    let network = Network::parse(model::MODEL.blob).unwrap();
+    let network = Network::parse(MODEL.blob).unwrap();
     let needed = network.requirements(1);
     let mut scratch = Scratch {
         front: &mut vec![0; needed.front],
@@ -274,7 +281,7 @@ fn a_board_tells_what_it_is() {
         let Reply::Info(info) = reply else { panic!("{reply:?}") };
         assert_eq!((number, info.board, info.model), (8, "bench", "lenet"));
         assert_eq!((info.input, info.classes, info.stack), ([28, 28, 1], 10, 123));
-        assert_eq!(info.model_sha256, model::MODEL.sha256);
+        assert_eq!(info.model_sha256, MODEL.sha256);
         assert_eq!(info.revision, Some(mirage_core::evolve::REVISION));
     });
 }

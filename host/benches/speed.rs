@@ -72,7 +72,7 @@ fn int8(criterion: &mut Criterion) {
         group.bench_function(format!("LeNet, {BATCH} images, {}", simd.name()), |bencher| {
             bencher.iter(|| simd.forward(&network, &images, &mut memory.scratch(), &mut logits));
         });
-        for (index, layer) in network.layers().iter().enumerate() {
+        for (index, layer) in network.layers().enumerate() {
             let work = layer.op().multiply_adds(layer.input());
             if work == 0 {
                 continue;

@@ -61,7 +61,8 @@ pub fn run_layer(
     input: &[i8],
 ) -> Vec<i8> {
     let mut memory = Memory::new(network.layer_requirements(index), [0, 0]);
-    let mut values = vec![0; network.layers()[index].output().len()];
+    let layer = network.layers().nth(index).expect("a layer of the network");
+    let mut values = vec![0; layer.output().len()];
     network
         .run_layer(index, kernel, input, &mut memory.scratch(), &mut values)
         .expect("lengths taken from the network");

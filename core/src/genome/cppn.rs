@@ -9,7 +9,7 @@
 mod mutate;
 mod render;
 
-use super::Genome;
+use super::{Decode, Genome};
 use crate::image::Shape;
 use crate::rng::Stream;
 use crate::wire::{DecodeError, Reader};
@@ -76,7 +76,7 @@ impl Connection {
 ///
 /// An operator that would need more room leaves the genome as it is, so capacities
 /// are part of what a run computes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Cppn<const NODES: usize, const CONNECTIONS: usize> {
     outputs: u8,
     nodes: Vec<Activation, NODES>,
@@ -219,14 +219,31 @@ impl<const NODES: usize, const CONNECTIONS: usize> Cppn<NODES, CONNECTIONS> {
     }
 }
 
+impl<const NODES: usize, const CONNECTIONS: usize> Clone for Cppn<NODES, CONNECTIONS> {
+    fn clone(&self) -> Self {
+        let mut genome = Self::default();
+        genome.clone_from(self);
+        genome
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        self.outputs = source.outputs;
+        self.nodes.clear();
+        let _ = self.nodes.extend_from_slice(&source.nodes);
+        self.connections.clear();
+        let _ = self.connections.extend_from_slice(&source.connections);
+    }
+}
+
 impl<const NODES: usize, const CONNECTIONS: usize> Genome for Cppn<NODES, CONNECTIONS> {
     type Settings = CppnSettings;
 
     /// Every input wired to every output, weights and activations drawn uniformly.
     ///
     /// With more channels than the capacities allow for, as many as fit.
+    #[inline(never)]
     fn random(_: &CppnSettings, shape: Shape, rng: &mut Stream) -> Self {
-        let mut genome = Self { outputs: 0, nodes: Vec::new(), connections: Vec::new() };
+        let mut genome = Self::default();
         let outputs = shape.channels.min(NODES).min(CONNECTIONS / INPUTS).min(usize::from(u8::MAX));
         for output in 0..outputs {
             let _ = genome.nodes.push(Activation::random(rng));
@@ -268,11 +285,13 @@ impl<const NODES: usize, const CONNECTIONS: usize> Genome for Cppn<NODES, CONNEC
             sink(&crate::math::canonical_bits(connection.weight).to_le_bytes());
         }
     }
+}
 
+impl<const NODES: usize, const CONNECTIONS: usize> Decode for Cppn<NODES, CONNECTIONS> {
     fn decode(reader: &mut Reader<'_>, shape: Shape) -> Result<Self, DecodeError> {
         let outputs = reader.u8()?;
         let (nodes, connections) = (reader.u16()?, reader.u16()?);
-        let mut genome = Self { outputs, nodes: Vec::new(), connections: Vec::new() };
+        let mut genome = Self { outputs, ..Self::default() };
         for _ in 0..nodes {
             let activation = Activation::ALL.get(usize::from(reader.u8()?));
             let activation = *activation.ok_or(DecodeError::Genome)?;

@@ -1,6 +1,6 @@
 //! The direct encoding: one gene per pixel.
 
-use super::{Genome, variation};
+use super::{Decode, Genome, variation};
 use crate::image::Shape;
 use crate::rng::Stream;
 use crate::wire::{DecodeError, Reader};
@@ -9,7 +9,7 @@ use crate::wire::{DecodeError, Reader};
 ///
 /// A gene is a byte: the real gene in [0, 1] of the operators, in steps of 1/255.
 /// What cannot be seen is not stored, and a genome takes a quarter of the memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Direct<const LEN: usize> {
     pixels: [u8; LEN],
 }
@@ -43,6 +43,23 @@ impl<const LEN: usize> Direct<LEN> {
     }
 }
 
+/// All black.
+impl<const LEN: usize> Default for Direct<LEN> {
+    fn default() -> Self {
+        Self { pixels: [0; LEN] }
+    }
+}
+
+impl<const LEN: usize> Clone for Direct<LEN> {
+    fn clone(&self) -> Self {
+        Self { pixels: self.pixels }
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        self.pixels = source.pixels;
+    }
+}
+
 /// The real gene of a byte.
 fn gene(byte: u8) -> f32 {
     f32::from(byte) * (1.0 / 255.0)
@@ -56,8 +73,13 @@ fn byte(gene: f32) -> u8 {
 impl<const LEN: usize> Genome for Direct<LEN> {
     type Settings = DirectSettings;
 
+    #[inline(never)]
     fn random(_: &DirectSettings, _: Shape, rng: &mut Stream) -> Self {
-        Self { pixels: core::array::from_fn(|_| rng.below(256) as u8) }
+        let mut genome = Self::default();
+        for pixel in &mut genome.pixels {
+            *pixel = rng.below(256) as u8;
+        }
+        genome
     }
 
     fn vary(
@@ -101,7 +123,9 @@ impl<const LEN: usize> Genome for Direct<LEN> {
     fn encode(&self, sink: &mut impl FnMut(&[u8])) {
         sink(&self.pixels);
     }
+}
 
+impl<const LEN: usize> Decode for Direct<LEN> {
     fn decode(reader: &mut Reader<'_>, shape: Shape) -> Result<Self, DecodeError> {
         let pixels = reader.take(LEN)?;
         match pixels.try_into() {

@@ -12,7 +12,10 @@ use crate::rng::Stream;
 use crate::wire::{DecodeError, Reader};
 
 /// A genome of some encoding.
-pub trait Genome: Clone {
+///
+/// The default is a placeholder, quick to write, that another genome is copied over by
+/// `clone_from`: so a genome is made where it stays, not on a device's stack.
+pub trait Genome: Clone + Default {
     /// How genomes of this encoding vary and are drawn; part of a run's preset.
     type Settings;
 
@@ -50,7 +53,10 @@ pub trait Genome: Clone {
 
     /// Writes the genome's canonical bytes, piece by piece.
     fn encode(&self, sink: &mut impl FnMut(&[u8]));
+}
 
+/// A genome that can be read back.
+pub trait Decode: Genome {
     /// Reads and checks canonical bytes.
     ///
     /// # Errors

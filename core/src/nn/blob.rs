@@ -32,7 +32,7 @@
 //! After the layers: one `f32` per class, the real value of one unit of the last
 //! layer's accumulator; then the CRC-32 (ISO-HDLC, as in PNG) of all before it.
 
-use super::layer::{Layer, Weights};
+use super::layer::{Layer, Tensor, Weights};
 use super::network::Network;
 use super::{Op, Padding, ROW_ALIGN, Shape, Window};
 use crate::limits;
@@ -44,7 +44,7 @@ pub const MAGIC: [u8; 8] = *b"MIRAGEQ8";
 pub const VERSION: u16 = 1;
 const HEADER_LEN: usize = 48;
 const LAYER_LEN: usize = 32;
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+static CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 /// Why bytes are not a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,6 +284,7 @@ impl<F: FnMut(&[u8])> Section<'_, F> {
 }
 
 /// Takes sections off the front of the bytes.
+#[derive(Clone, Debug)]
 struct Reader<'a> {
     rest: &'a [u8],
     taken: usize,
@@ -369,38 +370,40 @@ pub(super) fn parse(blob: &[u8]) -> Result<Network<'_>, BlobError> {
     if header.get(33..).is_none_or(|rest| rest.iter().any(|&byte| byte != 0)) {
         return Err(BlobError::Padding);
     }
-    let input = Shape {
+    let shape = Shape {
         height: u32_at(header, 16),
         width: u32_at(header, 20),
         channels: u32_at(header, 24),
     };
-    if !within_limits(input) {
+    if !within_limits(shape) {
         return Err(BlobError::TooLarge { layer: None });
     }
-    let input_scale = f32_at(header, 28);
-    if !is_scale(input_scale) {
+    let input = Tensor { shape, scale: f32_at(header, 28), zero_point: i8_at(header, 32) };
+    if !is_scale(input.scale) {
         return Err(BlobError::Scale);
     }
-    let input_zero_point = i8_at(header, 32);
 
     let count = u16_at(header, 10);
     if count > limits::MAX_LAYERS {
         return Err(BlobError::TooManyLayers(count));
     }
-    let mut layers: heapless::Vec<Layer<'_>, { limits::MAX_LAYERS }> = heapless::Vec::new();
-    let mut tensor = (input, input_scale, input_zero_point);
+    let records = reader.rest;
+    let mut layers = Layers { reader, index: 0, input };
+    let mut classes = None;
     for index in 0..count {
-        let layer = parse_layer(&mut reader, index, tensor)?;
-        tensor = (layer.output, layer.output_scale, layer.output_zero_point);
-        layers.push(layer).map_err(|_| BlobError::TooLarge { layer: Some(index) })?;
+        let layer = layers.read()?;
+        check_weights(&layer, index)?;
+        classes = match layer.op {
+            Op::Dense { units } => Some(units),
+            _ => None,
+        };
     }
-    let Some(Layer { op: Op::Dense { units: classes }, .. }) = layers.last() else {
-        return Err(BlobError::NoLogits);
-    };
-    let classes = *classes;
+    let Some(classes) = classes else { return Err(BlobError::NoLogits) };
     if classes > limits::MAX_CLASSES {
         return Err(BlobError::TooLarge { layer: None });
     }
+    let mut reader = layers.reader;
+    let records = records.get(..records.len() - reader.rest.len()).unwrap_or_default();
     let logit_scales = reader.section(classes * 4)?;
     // The largest accumulator must still be a finite logit.
     let is_logit_scale = |scale: f32| is_scale(scale) && is_scale(scale * 2_147_483_648.0);
@@ -410,136 +413,154 @@ pub(super) fn parse(blob: &[u8]) -> Result<Network<'_>, BlobError> {
     if !reader.rest.is_empty() {
         return Err(BlobError::Length { expected: reader.taken + 4, found });
     }
-    Ok(Network::new(input, input_scale, input_zero_point, layers, logit_scales))
+    Ok(Network { input, records, logit_scales })
 }
 
-/// Reads and checks one layer, whose input has the shape, scale and zero point of
-/// `tensor`.
-fn parse_layer<'a>(
-    reader: &mut Reader<'a>,
+/// The layers of a network, first to last, each decoded from its record when its turn
+/// comes.
+#[derive(Clone, Debug)]
+pub struct Layers<'a> {
+    reader: Reader<'a>,
     index: usize,
-    tensor: (Shape, f32, i8),
-) -> Result<Layer<'a>, BlobError> {
-    let (input, input_scale, input_zero_point) = tensor;
-    let fault = |fault| BlobError::Layer { layer: index, fault };
-    let too_large = BlobError::TooLarge { layer: Some(index) };
+    /// What the next layer takes.
+    input: Tensor,
+}
 
-    let record = reader.section(LAYER_LEN)?;
-    if record.get(21..).is_none_or(|rest| rest.iter().any(|&byte| byte != 0)) {
-        return Err(BlobError::Padding);
+impl<'a> Layers<'a> {
+    /// The layers of checked `records`, of which the first takes `input`.
+    pub(super) fn new(records: &'a [u8], input: Tensor) -> Self {
+        Self { reader: Reader { rest: records, taken: 0 }, index: 0, input }
     }
-    let padding = match record.get(1) {
-        Some(0) => Padding::Valid,
-        Some(1) => Padding::Same,
-        _ => return Err(fault(LayerFault::Unknown)),
-    };
-    let window = Window {
-        height: u16_at(record, 4),
-        width: u16_at(record, 6),
-        stride_y: u16_at(record, 8),
-        stride_x: u16_at(record, 10),
-        padding,
-    };
-    let sides = [window.height, window.width, window.stride_y, window.stride_x];
-    if sides.iter().any(|side| !(1..=limits::MAX_SIDE).contains(side)) {
-        return Err(too_large);
-    }
-    let count = u32_at(record, 12);
-    let op = match record.first() {
-        Some(1) => Op::Conv { window, filters: count },
-        Some(2) => Op::DepthwiseConv { window, multiplier: count },
-        Some(3) => Op::MaxPool(window),
-        Some(4) => Op::AveragePool(window),
-        Some(5) => Op::Dense { units: count },
-        _ => return Err(fault(LayerFault::Unknown)),
-    };
-    if count > limits::MAX_SIDE {
-        return Err(too_large);
-    }
-    // Fields without a meaning have one value, so that a network has one blob.
-    let is_plain = match op {
-        Op::MaxPool(_) | Op::AveragePool(_) => count == 0,
-        Op::Dense { .. } => window == Window::square(1, 1, Padding::Valid),
-        Op::Conv { .. } | Op::DepthwiseConv { .. } => true,
-    };
-    if !is_plain {
-        return Err(fault(LayerFault::Unknown));
-    }
-    let output = op.output(input).ok_or(fault(LayerFault::Geometry))?;
-    // The area comes first: with it bounded, the depth cannot overflow 32 bits.
-    if !within_limits(output)
-        || window.area() > limits::MAX_DEPTH
-        || op.depth(input) > limits::MAX_DEPTH
-    {
-        return Err(too_large);
-    }
-    let clamp = (i8_at(record, 2), i8_at(record, 3));
-    if clamp.0 > clamp.1 {
-        return Err(fault(LayerFault::Clamp));
-    }
-    let output_scale = f32_at(record, 16);
-    if !is_scale(output_scale) {
-        return Err(BlobError::Scale);
-    }
-    let output_zero_point = i8_at(record, 20);
 
-    let weights = match op {
-        Op::MaxPool(_) | Op::AveragePool(_) => {
-            let same = output_scale.to_bits() == input_scale.to_bits()
-                && output_zero_point == input_zero_point;
+    /// Whether there are no more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.reader.rest.is_empty()
+    }
+
+    /// Decodes the next layer, with all checks but those of its arrays' contents.
+    ///
+    /// Not inlined: it serves the check and every walk, and is no part of the work.
+    #[inline(never)]
+    fn read(&mut self) -> Result<Layer<'a>, BlobError> {
+        let Self { reader, index, input } = self;
+        let fault = |fault| BlobError::Layer { layer: *index, fault };
+        let too_large = BlobError::TooLarge { layer: Some(*index) };
+
+        let record = reader.section(LAYER_LEN)?;
+        if record.get(21..).is_none_or(|rest| rest.iter().any(|&byte| byte != 0)) {
+            return Err(BlobError::Padding);
+        }
+        let padding = match record.get(1) {
+            Some(0) => Padding::Valid,
+            Some(1) => Padding::Same,
+            _ => return Err(fault(LayerFault::Unknown)),
+        };
+        let window = Window {
+            height: u16_at(record, 4),
+            width: u16_at(record, 6),
+            stride_y: u16_at(record, 8),
+            stride_x: u16_at(record, 10),
+            padding,
+        };
+        let sides = [window.height, window.width, window.stride_y, window.stride_x];
+        if sides.iter().any(|side| !(1..=limits::MAX_SIDE).contains(side)) {
+            return Err(too_large);
+        }
+        let count = u32_at(record, 12);
+        let op = match record.first() {
+            Some(1) => Op::Conv { window, filters: count },
+            Some(2) => Op::DepthwiseConv { window, multiplier: count },
+            Some(3) => Op::MaxPool(window),
+            Some(4) => Op::AveragePool(window),
+            Some(5) => Op::Dense { units: count },
+            _ => return Err(fault(LayerFault::Unknown)),
+        };
+        if count > limits::MAX_SIDE {
+            return Err(too_large);
+        }
+        // Fields without a meaning have one value, so that a network has one blob.
+        let is_plain = match op {
+            Op::MaxPool(_) | Op::AveragePool(_) => count == 0,
+            Op::Dense { .. } => window == Window::square(1, 1, Padding::Valid),
+            Op::Conv { .. } | Op::DepthwiseConv { .. } => true,
+        };
+        if !is_plain {
+            return Err(fault(LayerFault::Unknown));
+        }
+        let shape = op.output(input.shape).ok_or(fault(LayerFault::Geometry))?;
+        // The area comes first: with it bounded, the depth cannot overflow 32 bits.
+        let depth = op.depth(input.shape);
+        if !within_limits(shape) || window.area() > limits::MAX_DEPTH || depth > limits::MAX_DEPTH {
+            return Err(too_large);
+        }
+        let clamp = (i8_at(record, 2), i8_at(record, 3));
+        if clamp.0 > clamp.1 {
+            return Err(fault(LayerFault::Clamp));
+        }
+        let output = Tensor { shape, scale: f32_at(record, 16), zero_point: i8_at(record, 20) };
+        if !is_scale(output.scale) {
+            return Err(BlobError::Scale);
+        }
+        let weights = if depth == 0 {
+            let same = output.scale.to_bits() == input.scale.to_bits()
+                && output.zero_point == input.zero_point;
             if !same {
                 return Err(fault(LayerFault::Quantization));
             }
             None
-        }
-        Op::Conv { .. } | Op::DepthwiseConv { .. } | Op::Dense { .. } => {
-            let channels = output.channels;
+        } else {
+            let channels = shape.channels;
             let biases = reader.section(channels * 4)?;
             let multipliers = reader.section(channels * 4)?;
             let shifts = reader.section(channels)?;
-            let row = row_length(&op, input);
-            let rows = if let Op::DepthwiseConv { .. } = op { op.depth(input) } else { channels };
-            let stride = row.next_multiple_of(ROW_ALIGN);
-            let size = (rows as u64) * (stride as u64);
+            let row = row_length(&op, input.shape);
+            let rows = if let Op::DepthwiseConv { .. } = op { depth } else { channels };
+            let size = (rows as u64) * (row.next_multiple_of(ROW_ALIGN) as u64);
             if size > limits::MAX_BLOB as u64 {
                 return Err(too_large);
             }
             let bytes = reader.section(size as usize)?;
-            let padded = bytes.chunks_exact(stride).filter_map(|r| r.get(row..));
-            if padded.flatten().any(|&byte| byte != 0) {
-                return Err(BlobError::Padding);
-            }
-            let weights = Weights { biases, multipliers, shifts, bytes, row };
-            check_arithmetic(&weights, &op, channels, input_zero_point).map_err(fault)?;
-            Some(weights)
-        }
-    };
-    Ok(Layer {
-        op,
-        input,
-        output,
-        input_zero_point,
-        output_zero_point,
-        output_scale,
-        clamp,
-        weights,
-    })
+            Some(Weights { biases, multipliers, shifts, bytes, row })
+        };
+        let layer = Layer { op, input: *input, output, clamp, weights };
+        *index += 1;
+        *input = output;
+        Ok(layer)
+    }
+}
+
+impl<'a> Iterator for Layers<'a> {
+    type Item = Layer<'a>;
+
+    /// The next layer; [`Network::parse`] has seen that all can be decoded.
+    fn next(&mut self) -> Option<Layer<'a>> {
+        self.read().ok()
+    }
+}
+
+impl core::iter::FusedIterator for Layers<'_> {}
+
+/// Checks the contents of a layer's arrays: zeros behind the rows of weights, and
+/// arithmetic that stays within its range.
+fn check_weights(layer: &Layer<'_>, index: usize) -> Result<(), BlobError> {
+    let Some(weights) = &layer.weights else { return Ok(()) };
+    let rows = weights.bytes.chunks_exact(weights.stride());
+    if rows.filter_map(|row| row.get(weights.row..)).flatten().any(|&byte| byte != 0) {
+        return Err(BlobError::Padding);
+    }
+    check_arithmetic(layer, weights).map_err(|fault| BlobError::Layer { layer: index, fault })
 }
 
 /// Checks that no input can overflow an accumulator and that every multiplier and
 /// shift is one that [`requantize`](super::requantize) takes.
-fn check_arithmetic(
-    weights: &Weights<'_>,
-    op: &Op,
-    channels: usize,
-    input_zero_point: i8,
-) -> Result<(), LayerFault> {
-    let zero = i64::from(input_zero_point);
+fn check_arithmetic(layer: &Layer<'_>, weights: &Weights<'_>) -> Result<(), LayerFault> {
+    let zero = i64::from(layer.input.zero_point);
     let reach = (i64::from(i8::MAX) - zero).max(zero - i64::from(i8::MIN));
-    let magnitude = |&w: &u8| i64::from((w as i8).unsigned_abs());
-    let stride = weights.row.next_multiple_of(ROW_ALIGN);
-    for channel in 0..channels {
-        let sum: i64 = if let Op::DepthwiseConv { .. } = op {
+    // At most MAX_DEPTH · 128.
+    let magnitude = |&w: &u8| u32::from((w as i8).unsigned_abs());
+    let stride = weights.stride();
+    for channel in 0..layer.output.shape.channels {
+        let sum: u32 = if let Op::DepthwiseConv { .. } = layer.op {
             let column = weights.bytes.get(channel..).unwrap_or(&[]);
             column.iter().step_by(stride).map(magnitude).sum()
         } else {
@@ -547,7 +568,7 @@ fn check_arithmetic(
             row.unwrap_or(&[]).iter().map(magnitude).sum()
         };
         let bias = i64::from(weights.bias(channel)).abs();
-        if sum * reach + bias > i64::from(i32::MAX) {
+        if i64::from(sum) * reach + bias > i64::from(i32::MAX) {
             return Err(LayerFault::Overflow);
         }
         let shift = weights.shift(channel);

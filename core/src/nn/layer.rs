@@ -3,17 +3,48 @@
 use super::{Kernel, Op, ROW_ALIGN, Shape, Window, requantize};
 use crate::limits::MAX_FUSED_WINDOW;
 
+/// What lies between two layers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tensor {
+    pub(super) shape: Shape,
+    /// Real value of one step.
+    pub(super) scale: f32,
+    /// Quantized value that stands for zero.
+    pub(super) zero_point: i8,
+}
+
 /// A checked layer of a [`Network`](super::Network), reading its arrays in place.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
     pub(super) op: Op,
-    pub(super) input: Shape,
-    pub(super) output: Shape,
-    pub(super) input_zero_point: i8,
-    pub(super) output_zero_point: i8,
-    pub(super) output_scale: f32,
+    pub(super) input: Tensor,
+    pub(super) output: Tensor,
     pub(super) clamp: (i8, i8),
     pub(super) weights: Option<Weights<'a>>,
+}
+
+/// The positions of a layer whose largest sum becomes one output: those of the window of
+/// a max pool that is computed together with the convolution before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pool {
+    height: usize,
+    width: usize,
+    /// Shape of what comes out.
+    pub(super) output: Shape,
+}
+
+impl Pool {
+    fn area(self) -> usize {
+        self.height * self.width
+    }
+}
+
+/// Where the values of a layer go, and what they are there.
+pub(super) enum Outputs<'a> {
+    /// For the next layer, minus their zero point.
+    Centred(&'a mut [i16]),
+    /// The last layer's: sums times the real value of one unit, an `f32` per class.
+    Logits { logits: &'a mut [f32], scales: &'a [u8] },
 }
 
 /// The arrays of a layer with weights, as they lie in the blob.
@@ -53,7 +84,18 @@ impl Weights<'_> {
 
     /// Elements between the starts of two rows.
     pub(super) fn stride(&self) -> usize {
-        self.row.next_multiple_of(ROW_ALIGN)
+        self.row.next_multiple_of(ROW_ALIGN).max(ROW_ALIGN)
+    }
+
+    /// The real values of the sums.
+    #[inline(always)]
+    fn dequantize(&self, sums: &[i32], scales: &[u8], logits: &mut [f32]) {
+        let biases = self.biases.as_chunks::<4>().0.iter();
+        let scales = scales.as_chunks::<4>().0.iter();
+        for ((&sum, &bias), (&scale, logit)) in sums.iter().zip(biases).zip(scales.zip(logits)) {
+            let accumulator = sum.wrapping_add(i32::from_le_bytes(bias));
+            *logit = accumulator as f32 * f32::from_le_bytes(scale);
+        }
     }
 }
 
@@ -67,25 +109,25 @@ impl<'a> Layer<'a> {
     /// Shape of the input.
     #[must_use]
     pub fn input(&self) -> Shape {
-        self.input
+        self.input.shape
     }
 
     /// Shape of the output.
     #[must_use]
     pub fn output(&self) -> Shape {
-        self.output
+        self.output.shape
     }
 
     /// Real value of one step of the output.
     #[must_use]
     pub fn output_scale(&self) -> f32 {
-        self.output_scale
+        self.output.scale
     }
 
     /// Quantized output that stands for zero.
     #[must_use]
     pub fn output_zero_point(&self) -> i8 {
-        self.output_zero_point
+        self.output.zero_point
     }
 
     /// Smallest and largest output.
@@ -100,38 +142,36 @@ impl<'a> Layer<'a> {
         self.weights.as_ref()
     }
 
-    /// Whether `pool`, which follows this layer, can be done on accumulators.
+    /// The max pool that `next`, the layer after this one, does on its accumulators, if
+    /// it can be done there.
     ///
     /// Requantization never decreases, so the largest accumulator gives the
     /// largest output. Windows that overlap, reach outside, or are larger than
     /// [`MAX_FUSED_WINDOW`] are left to the pooling layer.
-    pub(super) fn fuses_with(&self, pool: &Layer<'_>) -> bool {
-        let Op::MaxPool(window) = pool.op else { return false };
-        matches!(self.op, Op::Conv { .. })
-            && window.stride_y == window.height
+    pub(super) fn fused_with(&self, next: &Layer<'_>) -> Option<Pool> {
+        let (Op::Conv { .. }, Op::MaxPool(window)) = (self.op, next.op) else { return None };
+        let (input, output) = (next.input.shape, next.output.shape);
+        let fuses = window.stride_y == window.height
             && window.stride_x == window.width
             && window.area() <= MAX_FUSED_WINDOW
-            && pool.clamp.0 <= self.clamp.0
-            && pool.clamp.1 >= self.clamp.1
-            && pool.output.height * window.height <= pool.input.height
-            && pool.output.width * window.width <= pool.input.width
+            && next.clamp.0 <= self.clamp.0
+            && next.clamp.1 >= self.clamp.1
+            && output.height * window.height <= input.height
+            && output.width * window.width <= input.width;
+        fuses.then_some(Pool { height: window.height, width: window.width, output })
     }
 
-    /// Patches whose sums one output needs: the positions of a fused pool's window.
-    pub(super) fn group(pool: Option<&Layer<'_>>) -> usize {
-        match pool.map(|pool| pool.op) {
-            Some(Op::MaxPool(window)) => window.height * window.width,
-            _ => 1,
-        }
+    /// No pool: every position is an output.
+    pub(super) fn unfused(&self) -> Pool {
+        Pool { height: 1, width: 1, output: self.output.shape }
     }
 
     /// Elements of `patches` and `sums` for one output of this layer.
-    pub(super) fn scratch(&self, pool: Option<&Layer<'_>>) -> (usize, usize) {
+    pub(super) fn scratch(&self, pool: Pool) -> (usize, usize) {
         match (self.op, &self.weights) {
-            (Op::DepthwiseConv { .. }, _) => (0, self.output.channels),
+            (Op::DepthwiseConv { .. }, _) => (0, self.output.shape.channels),
             (_, Some(weights)) => {
-                let group = Self::group(pool);
-                (group * weights.stride(), group * self.output.channels)
+                (pool.area() * weights.stride(), pool.area() * self.output.shape.channels)
             }
             _ => (0, 0),
         }
@@ -142,8 +182,8 @@ impl<'a> Layer<'a> {
     /// Values are centred: minus their zero point, so −255 ..= 255.
     ///
     /// * `inputs`: `n` × [`input`](Self::input) values.
-    /// * `outputs`: `n` × the output of the layer or of `pool`, if given, which
-    ///   must be one that it [fuses with](Self::fuses_with).
+    /// * `outputs`: room for `n` × the output of `pool`, which is one that
+    ///   [belongs to the layer](Self::fused_with), or [none](Self::unfused).
     /// * `patches`, `sums`: at least [`scratch`](Self::scratch) elements; more of
     ///   both let the kernel see more patches at a time.
     ///
@@ -151,148 +191,106 @@ impl<'a> Layer<'a> {
     #[inline(always)]
     pub(super) fn run(
         &self,
-        pool: Option<&Layer<'_>>,
+        pool: Pool,
         kernel: &impl Kernel,
         inputs: &[i16],
-        outputs: &mut [i16],
+        mut outputs: Outputs<'_>,
         patches: &mut [i16],
         sums: &mut [i32],
     ) {
-        let output = pool.map_or(self.output, |pool| pool.output);
-        match self.op {
-            Op::Dense { .. } => {
-                let block = self.dense_block(patches, sums);
-                let blocks = inputs.chunks(block * self.input.len());
-                let outputs = outputs.chunks_mut(block * output.len());
-                for (inputs, outputs) in blocks.zip(outputs) {
-                    let sums = self.dense(kernel, inputs, patches, sums);
-                    for (sums, outputs) in
-                        sums.chunks_exact(output.len()).zip(outputs.chunks_exact_mut(output.len()))
-                    {
-                        self.requantize(sums, outputs);
-                    }
-                }
+        let Some(weights) = &self.weights else {
+            if let Outputs::Centred(outputs) = outputs {
+                self.pool(inputs, outputs);
             }
-            _ => {
-                let images = inputs.chunks_exact(self.input.len());
-                for (input, output) in images.zip(outputs.chunks_exact_mut(output.len())) {
-                    match self.op {
-                        Op::Conv { window, .. } => {
-                            self.convolve(window, pool, kernel, input, output, patches, sums);
-                        }
-                        Op::DepthwiseConv { window, multiplier } => {
-                            self.convolve_depthwise(window, multiplier, input, output, sums);
-                        }
-                        Op::MaxPool(window) => self.max_pool(window, input, output),
-                        Op::AveragePool(window) => self.average_pool(window, input, output),
-                        Op::Dense { .. } => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Images that a dense layer can take at a time with this scratch memory, at least 1.
-    #[inline(always)]
-    pub(super) fn dense_block(&self, patches: &[i16], sums: &[i32]) -> usize {
-        let stride = self.weights.as_ref().map_or(1, Weights::stride);
-        (patches.len() / stride).min(sums.len() / self.output.len()).max(1)
-    }
-
-    /// The sums of a dense layer, one row per image, biases not yet added; for at most
-    /// [`dense_block`](Self::dense_block) images.
-    #[inline(always)]
-    pub(super) fn dense<'s>(
-        &self,
-        kernel: &impl Kernel,
-        inputs: &[i16],
-        patches: &mut [i16],
-        sums: &'s mut [i32],
-    ) -> &'s [i32] {
-        let Some(weights) = &self.weights else { return &[] };
-        let (depth, stride) = (weights.row, weights.stride());
-        let count = inputs.len() / depth;
-        for (input, patch) in inputs.chunks_exact(depth).zip(patches.chunks_exact_mut(stride)) {
-            copy_wide(input, depth, depth, patch);
-        }
-        let used = (patches.get(..count * stride), sums.get_mut(..count * self.output.len()));
-        let (Some(patches), Some(sums)) = used else { return &[] };
-        kernel.multiply(weights.bytes, patches, depth, sums);
-        sums
-    }
-
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "the buffers are borrowed one by one")]
-    fn convolve(
-        &self,
-        window: Window,
-        pool: Option<&Layer<'_>>,
-        kernel: &impl Kernel,
-        input: &[i16],
-        output: &mut [i16],
-        patches: &mut [i16],
-        sums: &mut [i32],
-    ) {
-        let Some(weights) = &self.weights else { return };
-        let (depth, stride, filters) = (weights.row, weights.stride(), self.output.channels);
-        let (pool_height, pool_width) = match pool.map(|pool| pool.op) {
-            Some(Op::MaxPool(window)) => (window.height, window.width),
-            _ => (1, 1),
+            return;
         };
-        let shape = pool.map_or(self.output, |pool| pool.output);
-        let group = pool_height * pool_width;
-        let block = (patches.len() / stride).min(sums.len() / filters) / group;
-        let mut first = 0;
-        while block > 0 && first < shape.positions() {
-            let count = block.min(shape.positions() - first);
-            let (Some(patches), Some(sums), Some(output)) = (
-                patches.get_mut(..count * group * stride),
-                sums.get_mut(..count * group * filters),
-                output.get_mut(first * filters..(first + count) * filters),
-            ) else {
-                return;
-            };
-            self.gather(window, (pool_height, pool_width), shape.width, first, input, patches);
-            kernel.multiply(weights.bytes, patches, depth, sums);
-            let groups = sums.chunks_exact_mut(group * filters);
-            for (sums, output) in groups.zip(output.chunks_exact_mut(filters)) {
-                let (largest, others) = sums.split_at_mut(filters.min(sums.len()));
-                for sums in others.chunks_exact(filters) {
-                    for (largest, &sum) in largest.iter_mut().zip(sums) {
-                        *largest = (*largest).max(sum);
+        let (stride, channels, group) = (weights.stride(), self.output.shape.channels, pool.area());
+        // A dense layer takes images as a convolution takes the positions of one.
+        let (image, positions) = match self.op {
+            Op::Dense { .. } => (inputs.len(), inputs.len() / weights.row.max(1)),
+            _ => (self.input.shape.len(), pool.output.positions()),
+        };
+        let room = match self.op {
+            Op::DepthwiseConv { .. } => usize::MAX,
+            _ => patches.len() / stride / group.max(1),
+        };
+        let block = room.min(sums.len() / (group * channels).max(1));
+        if block == 0 || image == 0 {
+            return;
+        }
+        for (index, input) in inputs.chunks_exact(image).enumerate() {
+            let mut first = 0;
+            while first < positions {
+                let count = block.min(positions - first);
+                let sums = sums.get_mut(..count * group * channels).unwrap_or_default();
+                if let Op::DepthwiseConv { window, multiplier } = self.op {
+                    self.convolve_depthwise(weights, window, multiplier, first, input, sums);
+                } else {
+                    let patches = patches.get_mut(..count * group * stride).unwrap_or_default();
+                    if let Op::Conv { window, .. } = self.op {
+                        self.gather(window, pool, first, input, patches);
+                    } else {
+                        let images = input.chunks_exact(weights.row.max(1)).skip(first);
+                        for (patch, input) in patches.chunks_exact_mut(stride).zip(images) {
+                            copy_wide(input, weights.row, weights.row, patch);
+                        }
                     }
+                    kernel.multiply(weights.bytes, patches, weights.row, sums);
                 }
-                self.requantize(largest, output);
+                let start = (index * positions + first) * channels;
+                self.finish(weights, group, sums, start, count, &mut outputs);
+                first += count;
             }
-            first += count;
+        }
+    }
+
+    /// Turns the sums of `count` outputs, of `group` positions each, into values from
+    /// `start` on.
+    #[inline(always)]
+    fn finish(
+        &self,
+        weights: &Weights<'_>,
+        group: usize,
+        sums: &mut [i32],
+        start: usize,
+        count: usize,
+        outputs: &mut Outputs<'_>,
+    ) {
+        let channels = self.output.shape.channels.max(1);
+        let range = start..start + count * channels;
+        let groups = sums.chunks_exact_mut((group * channels).max(1));
+        match outputs {
+            Outputs::Centred(outputs) => {
+                let outputs = outputs.get_mut(range).unwrap_or_default();
+                for (sums, output) in groups.zip(outputs.chunks_exact_mut(channels)) {
+                    self.requantize(weights, largest(sums, channels), output);
+                }
+            }
+            Outputs::Logits { logits, scales } => {
+                let logits = logits.get_mut(range).unwrap_or_default();
+                for (sums, logits) in groups.zip(logits.chunks_exact_mut(channels)) {
+                    weights.dequantize(sums, scales, logits);
+                }
+            }
         }
     }
 
     /// Fills the rows of `patches` with what the window sees, from output `first` on:
-    /// an output has one row per position in its pooling window, and outputs lie
-    /// `width` to a line. Zeros outside the input; anything in the rest of a row.
-    fn gather(
-        &self,
-        window: Window,
-        pool: (usize, usize),
-        width: usize,
-        first: usize,
-        input: &[i16],
-        patches: &mut [i16],
-    ) {
-        let shape = self.input;
+    /// an output has one row per position in its pooling window. Zeros outside the input; anything in the rest of a row.
+    fn gather(&self, window: Window, pool: Pool, first: usize, input: &[i16], patches: &mut [i16]) {
+        let shape = self.input.shape;
         let (offset_y, offset_x) = window.offset(shape);
         let stride = self.weights.as_ref().map_or(0, Weights::stride);
         let (pitch, segment) = (shape.width * shape.channels, window.width * shape.channels);
         let mut rows = patches.chunks_exact_mut(stride);
         for output in first.. {
-            let (top, left) = (output / width, output % width);
-            for dy in 0..pool.0 {
-                for dx in 0..pool.1 {
+            let (top, left) = (output / pool.output.width, output % pool.output.width);
+            for dy in 0..pool.height {
+                for dx in 0..pool.width {
                     let Some(patch) = rows.next() else { return };
                     // A position before the edge wraps to a huge number.
-                    let y = ((top * pool.0 + dy) * window.stride_y).wrapping_sub(offset_y);
-                    let x = ((left * pool.1 + dx) * window.stride_x).wrapping_sub(offset_x);
+                    let y = ((top * pool.height + dy) * window.stride_y).wrapping_sub(offset_y);
+                    let x = ((left * pool.width + dx) * window.stride_x).wrapping_sub(offset_x);
                     let is_inside = y < shape.height
                         && y + window.height <= shape.height
                         && x < shape.width
@@ -317,7 +315,7 @@ impl<'a> Layer<'a> {
     /// column may have wrapped below zero.
     #[inline(never)]
     fn gather_at_edge(&self, window: Window, y: usize, x: usize, input: &[i16], patch: &mut [i16]) {
-        let shape = self.input;
+        let shape = self.input.shape;
         let mut pixels = patch.chunks_exact_mut(shape.channels);
         for ky in 0..window.height {
             for kx in 0..window.width {
@@ -335,22 +333,23 @@ impl<'a> Layer<'a> {
         }
     }
 
+    /// The sums of as many positions as there is room for, from `first` on.
     #[inline(always)]
     fn convolve_depthwise(
         &self,
+        weights: &Weights<'_>,
         window: Window,
         multiplier: usize,
+        first: usize,
         input: &[i16],
-        output: &mut [i16],
         sums: &mut [i32],
     ) {
-        let Some(weights) = &self.weights else { return };
-        let channels = self.output.channels;
-        let Some(sums) = sums.get_mut(..channels) else { return };
-        for (position, output) in output.chunks_exact_mut(channels).enumerate() {
+        let multiplier = multiplier.max(1);
+        let positions = sums.chunks_exact_mut(self.output.shape.channels.max(1));
+        for (position, sums) in (first..).zip(positions) {
             sums.fill(0);
             for (inner, start) in self.inside(window, position) {
-                let pixel = input.get(start..start + self.input.channels).unwrap_or_default();
+                let pixel = input.get(start..start + self.input.shape.channels).unwrap_or_default();
                 let row = weights.bytes.get(inner * weights.stride()..).unwrap_or_default();
                 let filters = row.chunks_exact(multiplier).zip(sums.chunks_exact_mut(multiplier));
                 for (&value, (row, sums)) in pixel.iter().zip(filters) {
@@ -359,13 +358,26 @@ impl<'a> Layer<'a> {
                     }
                 }
             }
-            self.requantize(sums, output);
+        }
+    }
+
+    /// A pooling layer, on images that lie one behind the other.
+    #[inline(always)]
+    fn pool(&self, inputs: &[i16], outputs: &mut [i16]) {
+        let images = inputs.chunks_exact(self.input.shape.len().max(1));
+        let outputs = outputs.chunks_exact_mut(self.output.shape.len().max(1));
+        for (input, output) in images.zip(outputs) {
+            match self.op {
+                Op::MaxPool(window) => self.max_pool(window, input, output),
+                Op::AveragePool(window) => self.average_pool(window, input, output),
+                _ => {}
+            }
         }
     }
 
     #[inline(always)]
     fn max_pool(&self, window: Window, input: &[i16], output: &mut [i16]) {
-        let channels = self.input.channels;
+        let channels = self.input.shape.channels;
         for (position, output) in output.chunks_exact_mut(channels).enumerate() {
             output.fill(i16::MIN);
             for (_, start) in self.inside(window, position) {
@@ -382,8 +394,8 @@ impl<'a> Layer<'a> {
 
     #[inline(always)]
     fn average_pool(&self, window: Window, input: &[i16], output: &mut [i16]) {
-        let channels = self.input.channels;
-        let zero_point = i32::from(self.input_zero_point);
+        let channels = self.input.shape.channels;
+        let zero_point = i32::from(self.input.zero_point);
         for (position, output) in output.chunks_exact_mut(channels).enumerate() {
             for (channel, output) in output.iter_mut().enumerate() {
                 let (mut sum, mut count) = (0i32, 0i32);
@@ -403,10 +415,10 @@ impl<'a> Layer<'a> {
     /// output `position`: index within the window, and index of the first channel.
     #[inline(always)]
     fn inside(&self, window: Window, position: usize) -> impl Iterator<Item = (usize, usize)> {
-        let shape = self.input;
+        let shape = self.input.shape;
         let (offset_y, offset_x) = window.offset(shape);
-        let top = (position / self.output.width) * window.stride_y;
-        let left = (position % self.output.width) * window.stride_x;
+        let top = (position / self.output.shape.width) * window.stride_y;
+        let left = (position % self.output.shape.width) * window.stride_x;
         (0..window.height).flat_map(move |ky| {
             (0..window.width).filter_map(move |kx| {
                 let y = (top + ky).wrapping_sub(offset_y);
@@ -419,56 +431,47 @@ impl<'a> Layer<'a> {
 
     /// One value per output channel, from its sum.
     ///
-    /// In groups of eight, which a compiler turns into vector instructions. The last
-    /// group overlaps the one before it, or, with fewer than eight channels, is filled
-    /// up with zeros.
+    /// In groups of eight, which a compiler turns into vector instructions; the last
+    /// group overlaps the one before it. Fewer than eight channels go one by one.
     #[inline(always)]
-    fn requantize(&self, sums: &[i32], output: &mut [i16]) {
-        let Some(weights) = &self.weights else { return };
+    fn requantize(&self, weights: &Weights<'_>, sums: &[i32], output: &mut [i16]) {
         let biases = weights.biases.as_chunks::<4>().0;
         let multipliers = weights.multipliers.as_chunks::<4>().0;
-        let shifts = weights.shifts;
-        let groups = sums.as_chunks::<LANES>().0.iter().zip(biases.as_chunks::<LANES>().0);
-        let scales = multipliers.as_chunks::<LANES>().0.iter().zip(shifts.as_chunks::<LANES>().0);
-        let outputs = output.as_chunks_mut::<LANES>().0;
-        for (((sums, biases), (multipliers, shifts)), output) in groups.zip(scales).zip(outputs) {
-            *output = self.requantize_lanes(sums, biases, multipliers, shifts);
+        let mut start = 0;
+        while let Some(last) = output.len().checked_sub(LANES)
+            && start < output.len()
+        {
+            let first = start.min(last);
+            if let (Some(sums), Some(biases), Some(multipliers), Some(shifts), Some(output)) = (
+                lanes(sums, first),
+                lanes(biases, first),
+                lanes(multipliers, first),
+                lanes(weights.shifts, first),
+                output.get_mut(first..).and_then(<[i16]>::first_chunk_mut),
+            ) {
+                *output = self.requantize_lanes(sums, biases, multipliers, shifts);
+            }
+            start += LANES;
         }
-        if output.len().is_multiple_of(LANES) {
-            return;
-        }
-        let last = (
-            sums.last_chunk::<LANES>(),
-            biases.last_chunk::<LANES>(),
-            multipliers.last_chunk::<LANES>(),
-            shifts.last_chunk::<LANES>(),
-            output.last_chunk_mut::<LANES>(),
-        );
-        if let (Some(sums), Some(biases), Some(multipliers), Some(shifts), Some(output)) = last {
-            *output = self.requantize_lanes(sums, biases, multipliers, shifts);
-        } else {
-            let values = self.requantize_lanes(
-                &filled_up(sums),
-                &filled_up(biases),
-                &filled_up(multipliers),
-                &filled_up(shifts),
-            );
-            for (output, value) in output.iter_mut().zip(values) {
-                *output = value;
+        if start == 0 {
+            let scales = multipliers.iter().zip(weights.shifts);
+            let sums = sums.iter().zip(biases).zip(scales);
+            for (output, ((sum, bias), (multiplier, shift))) in output.iter_mut().zip(sums) {
+                [*output] = self.requantize_lanes(&[*sum], &[*bias], &[*multiplier], &[*shift]);
             }
         }
     }
 
     #[inline(always)]
-    fn requantize_lanes(
+    fn requantize_lanes<const N: usize>(
         &self,
-        sums: &[i32; LANES],
-        biases: &[[u8; 4]; LANES],
-        multipliers: &[[u8; 4]; LANES],
-        shifts: &[u8; LANES],
-    ) -> [i16; LANES] {
-        let mut output = [0; LANES];
-        for lane in 0..LANES {
+        sums: &[i32; N],
+        biases: &[[u8; 4]; N],
+        multipliers: &[[u8; 4]; N],
+        shifts: &[u8; N],
+    ) -> [i16; N] {
+        let mut output = [0; N];
+        for lane in 0..N {
             // The blob's check leaves room for the bias.
             let accumulator = sums[lane].wrapping_add(i32::from_le_bytes(biases[lane]));
             let multiplier = i32::from_le_bytes(multipliers[lane]);
@@ -481,7 +484,7 @@ impl<'a> Layer<'a> {
     /// A centred output, clamped so that with the zero point it is in the layer's range.
     #[inline(always)]
     fn clamp_centred(&self, value: i32) -> i16 {
-        let zero_point = i32::from(self.output_zero_point);
+        let zero_point = i32::from(self.output.zero_point);
         let (smallest, largest) = (i32::from(self.clamp.0), i32::from(self.clamp.1));
         value.max(smallest - zero_point).min(largest - zero_point) as i16
     }
@@ -490,14 +493,22 @@ impl<'a> Layer<'a> {
 /// Channels that are requantized together.
 const LANES: usize = 8;
 
-/// The slice, then zeros.
+/// The [`LANES`] elements from `start` on.
 #[inline(always)]
-fn filled_up<T: Copy + Default>(slice: &[T]) -> [T; LANES] {
-    let mut array = [T::default(); LANES];
-    for (value, &source) in array.iter_mut().zip(slice) {
-        *value = source;
+fn lanes<T>(slice: &[T], start: usize) -> Option<&[T; LANES]> {
+    slice.get(start..)?.first_chunk()
+}
+
+/// The largest of each channel's sums, collected in the first row.
+#[inline(always)]
+fn largest(sums: &mut [i32], channels: usize) -> &[i32] {
+    let Some((largest, others)) = sums.split_at_mut_checked(channels) else { return &[] };
+    for sums in others.chunks_exact(channels) {
+        for (largest, &sum) in largest.iter_mut().zip(sums) {
+            *largest = (*largest).max(sum);
+        }
     }
-    array
+    largest
 }
 
 /// Values that [`copy_narrow`] copies at a time.

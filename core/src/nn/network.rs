@@ -1,19 +1,18 @@
 //! A whole network: from images to logits.
 
-use super::blob::{self, BlobError};
-use super::layer::Layer;
-use super::{Kernel, Op, Shape};
-use crate::limits::MAX_LAYERS;
+use super::blob::{self, BlobError, Layers};
+use super::layer::{Layer, Outputs, Pool, Tensor};
+use super::{Kernel, Shape};
 use core::fmt;
 
-/// A checked network that reads its weights in place.
-#[derive(Clone, Debug)]
+/// A checked network: a small view of its blob, from which layers and weights are read
+/// in place.
+#[derive(Clone, Copy, Debug)]
 pub struct Network<'a> {
-    input: Shape,
-    input_scale: f32,
-    input_zero_point: i8,
-    layers: heapless::Vec<Layer<'a>, MAX_LAYERS>,
-    logit_scales: &'a [u8],
+    pub(super) input: Tensor,
+    /// The layers' records, one behind the other.
+    pub(super) records: &'a [u8],
+    pub(super) logit_scales: &'a [u8],
 }
 
 /// Elements of each buffer that a forward pass needs.
@@ -45,6 +44,17 @@ pub struct Scratch<'a> {
     pub sums: &'a mut [i32],
 }
 
+impl Scratch<'_> {
+    /// Whether every buffer is at least as long as needed.
+    #[must_use]
+    pub fn holds(&self, needed: &Requirements) -> bool {
+        self.front.len() >= needed.front
+            && self.back.len() >= needed.back
+            && self.patches.len() >= needed.patches
+            && self.sums.len() >= needed.sums
+    }
+}
+
 /// Why a forward pass did not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardError {
@@ -74,38 +84,28 @@ impl<'a> Network<'a> {
         blob::parse(blob)
     }
 
-    pub(super) fn new(
-        input: Shape,
-        input_scale: f32,
-        input_zero_point: i8,
-        layers: heapless::Vec<Layer<'a>, MAX_LAYERS>,
-        logit_scales: &'a [u8],
-    ) -> Self {
-        Self { input, input_scale, input_zero_point, layers, logit_scales }
-    }
-
     /// Shape of the input image.
     #[must_use]
     pub fn input(&self) -> Shape {
-        self.input
+        self.input.shape
     }
 
     /// Real value of one step of the input.
     #[must_use]
     pub fn input_scale(&self) -> f32 {
-        self.input_scale
+        self.input.scale
     }
 
     /// Quantized input that stands for zero.
     #[must_use]
     pub fn input_zero_point(&self) -> i8 {
-        self.input_zero_point
+        self.input.zero_point
     }
 
     /// The layers, first to last.
     #[must_use]
-    pub fn layers(&self) -> &[Layer<'a>] {
-        &self.layers
+    pub fn layers(&self) -> Layers<'a> {
+        Layers::new(self.records, self.input)
     }
 
     /// Number of classes.
@@ -117,33 +117,23 @@ impl<'a> Network<'a> {
     /// Multiply-adds per image.
     #[must_use]
     pub fn multiply_adds(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.op.multiply_adds(layer.input)).sum()
-    }
-
-    /// Layer `index`, and the pooling layer after it if that is fused into it; `None`
-    /// after the last.
-    #[inline(always)]
-    fn step(&self, index: usize) -> Option<(&Layer<'a>, Option<&Layer<'a>>)> {
-        let layer = self.layers.get(index)?;
-        let pool = self.layers.get(index + 1).filter(|next| layer.fuses_with(next));
-        Some((layer, pool))
+        self.layers().map(|layer| layer.op.multiply_adds(layer.input())).sum()
     }
 
     /// Memory for a forward pass over `images` images at a time; saturating.
     #[must_use]
     pub fn requirements(&self, images: usize) -> Requirements {
-        let (mut now, mut next) = (images.saturating_mul(self.input.len()), 0);
+        let (mut now, mut next) = (images.saturating_mul(self.input.shape.len()), 0);
         let (mut patches, mut sums) = (0, 0);
-        let (mut index, mut swapped) = (0, false);
-        while let Some((layer, pool)) = self.step(index) {
+        let mut swapped = false;
+        let mut layers = self.layers();
+        while let Some((layer, pool)) = next_fused(&mut layers) {
             let scratch = layer.scratch(pool);
             patches = patches.max(scratch.0);
             sums = sums.max(scratch.1);
-            let output = pool.unwrap_or(layer).output.len();
-            next = next.max(images.saturating_mul(output));
+            next = next.max(images.saturating_mul(pool.output.len()));
             core::mem::swap(&mut now, &mut next);
             swapped = !swapped;
-            index += 1 + usize::from(pool.is_some());
         }
         let (front, back) = if swapped { (next, now) } else { (now, next) };
         Requirements { front, back, patches, sums }
@@ -166,68 +156,40 @@ impl<'a> Network<'a> {
         scratch: &mut Scratch<'_>,
         logits: &mut [f32],
     ) -> Result<(), ForwardError> {
-        let (pixels, classes) = (self.input.len(), self.classes());
-        let count = images.len() / pixels;
+        let (pixels, classes) = (self.input.shape.len(), self.classes());
+        let count = images.len() / pixels.max(1);
         if images.len() != count * pixels || logits.len() != count * classes {
             return Err(ForwardError::WrongLength);
         }
-        let needed = self.requirements(count);
-        let (mut now, mut next) = (&mut *scratch.front, &mut *scratch.back);
-        if now.len() < needed.front
-            || next.len() < needed.back
-            || scratch.patches.len() < needed.patches
-            || scratch.sums.len() < needed.sums
-        {
+        if !scratch.holds(&self.requirements(count)) {
             return Err(ForwardError::ScratchTooSmall);
         }
-        let black = 128 + i16::from(self.input_zero_point);
+        let (mut now, mut next) = (&mut *scratch.front, &mut *scratch.back);
+        let black = 128 + i16::from(self.input.zero_point);
         for (value, &pixel) in now.iter_mut().zip(images) {
             *value = i16::from(pixel) - black;
         }
-        let (patches, sums) = (&mut *scratch.patches, &mut *scratch.sums);
-        let mut index = 0;
-        while let Some((layer, pool)) = self.step(index) {
-            index += 1 + usize::from(pool.is_some());
-            let inputs = now.get(..count * layer.input.len()).unwrap_or_default();
-            if index == self.layers.len() {
-                let block = layer.dense_block(patches, sums);
-                let blocks = inputs.chunks(block * layer.input.len());
-                for (inputs, logits) in blocks.zip(logits.chunks_mut(block * classes)) {
-                    let sums = layer.dense(kernel, inputs, patches, sums);
-                    self.dequantize(layer, sums, logits);
-                }
+        let mut layers = self.layers();
+        while let Some((layer, pool)) = next_fused(&mut layers) {
+            let inputs = now.get(..count * layer.input.shape.len()).unwrap_or_default();
+            let outputs = if layers.is_empty() {
+                Outputs::Logits { logits, scales: self.logit_scales }
             } else {
-                let length = count * pool.unwrap_or(layer).output.len();
-                let outputs = next.get_mut(..length).unwrap_or_default();
-                layer.run(pool, kernel, inputs, outputs, patches, sums);
-                core::mem::swap(&mut now, &mut next);
-            }
+                let length = count * pool.output.len();
+                Outputs::Centred(next.get_mut(..length).unwrap_or_default())
+            };
+            layer.run(pool, kernel, inputs, outputs, scratch.patches, scratch.sums);
+            core::mem::swap(&mut now, &mut next);
         }
         Ok(())
-    }
-
-    /// The real value of the last layer's accumulators.
-    #[inline(always)]
-    fn dequantize(&self, layer: &Layer<'_>, sums: &[i32], logits: &mut [f32]) {
-        let Some(weights) = &layer.weights else { return };
-        let classes = self.classes();
-        for (sums, logits) in sums.chunks_exact(classes).zip(logits.chunks_exact_mut(classes)) {
-            let biases = weights.biases.as_chunks::<4>().0.iter();
-            let scales = self.logit_scales.as_chunks::<4>().0.iter();
-            for ((&sum, &bias), (&scale, logit)) in sums.iter().zip(biases).zip(scales.zip(logits))
-            {
-                let accumulator = sum.wrapping_add(i32::from_le_bytes(bias));
-                *logit = accumulator as f32 * f32::from_le_bytes(scale);
-            }
-        }
     }
 
     /// Memory to run one layer by itself; nothing if there is no such layer.
     #[must_use]
     pub fn layer_requirements(&self, index: usize) -> Requirements {
-        self.layers.get(index).map_or(Requirements::default(), |layer| {
-            let (patches, sums) = layer.scratch(None);
-            Requirements { front: layer.input.len(), back: layer.output.len(), patches, sums }
+        self.layers().nth(index).map_or(Requirements::default(), |layer| {
+            let (patches, sums) = layer.scratch(layer.unfused());
+            Requirements { front: layer.input().len(), back: layer.output().len(), patches, sums }
         })
     }
 
@@ -248,25 +210,22 @@ impl<'a> Network<'a> {
         scratch: &mut Scratch<'_>,
         output: &mut [i8],
     ) -> Result<(), ForwardError> {
-        let layer = self.layers.get(index).ok_or(ForwardError::WrongLength)?;
-        if input.len() != layer.input.len() || output.len() != layer.output.len() {
+        let layer = self.layers().nth(index).ok_or(ForwardError::WrongLength)?;
+        if input.len() != layer.input().len() || output.len() != layer.output().len() {
             return Err(ForwardError::WrongLength);
         }
-        let needed = self.layer_requirements(index);
-        let front = scratch.front.get_mut(..needed.front);
-        let back = scratch.back.get_mut(..needed.back);
-        let (Some(front), Some(back)) = (front, back) else {
-            return Err(ForwardError::ScratchTooSmall);
-        };
-        if scratch.patches.len() < needed.patches || scratch.sums.len() < needed.sums {
+        if !scratch.holds(&self.layer_requirements(index)) {
             return Err(ForwardError::ScratchTooSmall);
         }
+        let front = scratch.front.get_mut(..input.len()).unwrap_or_default();
+        let back = scratch.back.get_mut(..output.len()).unwrap_or_default();
         for (centred, &value) in front.iter_mut().zip(input) {
-            *centred = i16::from(value) - i16::from(layer.input_zero_point);
+            *centred = i16::from(value) - i16::from(layer.input.zero_point);
         }
-        layer.run(None, kernel, front, back, scratch.patches, scratch.sums);
+        let outputs = Outputs::Centred(&mut *back);
+        layer.run(layer.unfused(), kernel, front, outputs, scratch.patches, scratch.sums);
         for (value, &centred) in output.iter_mut().zip(back.iter()) {
-            *value = (centred + i16::from(layer.output_zero_point)) as i8;
+            *value = (centred + i16::from(layer.output.zero_point)) as i8;
         }
         Ok(())
     }
@@ -275,12 +234,25 @@ impl<'a> Network<'a> {
     /// together with the convolution before it.
     #[must_use]
     pub fn is_fused(&self, index: usize) -> bool {
-        let before = index.checked_sub(1).and_then(|before| self.layers.get(before));
-        match (before, self.layers.get(index)) {
-            (Some(before), Some(layer)) => {
-                matches!(layer.op, Op::MaxPool(_)) && before.fuses_with(layer)
-            }
-            _ => false,
-        }
+        let mut layers = self.layers().skip(index.saturating_sub(1));
+        let (Some(before), Some(layer), 1..) = (layers.next(), layers.next(), index) else {
+            return false;
+        };
+        before.fused_with(&layer).is_some()
     }
+}
+
+/// Takes the next layer, and with it the max pool that is computed together with it.
+///
+/// Not inlined: what it needs for looking ahead shall not lie on the stack while a layer
+/// runs.
+#[inline(never)]
+fn next_fused<'a>(layers: &mut Layers<'a>) -> Option<(Layer<'a>, Pool)> {
+    let layer = layers.next()?;
+    let mut ahead = layers.clone();
+    let fused = ahead.next().and_then(|next| layer.fused_with(&next));
+    if fused.is_some() {
+        *layers = ahead;
+    }
+    Some((layer, fused.unwrap_or(layer.unfused())))
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mirage_core::archive::Cell;
 use mirage_core::evolve::{Encoding, Evolution, REVISION};
-use mirage_core::genome::{Cppn, Direct, Genome};
+use mirage_core::genome::{Cppn, Decode, Direct, Genome};
 use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
 use mirage_core::link::Run;
 use serde::Serialize;
@@ -191,7 +191,7 @@ fn compare<G>(
     observe: &mut dyn FnMut(Step),
 ) -> Result<Outcome, EvolveError>
 where
-    G: Genome + PartialEq + Send + Sync,
+    G: Decode + PartialEq + Send + Sync,
     G::Settings: Clone + Sync,
 {
     let simd = Simd::detect();
@@ -286,7 +286,7 @@ struct Follower<'a, G: Genome> {
     ticks: Ticks,
 }
 
-impl<G: Genome + PartialEq> Follower<'_, G> {
+impl<G: Decode + PartialEq> Follower<'_, G> {
     /// Follows the run from its beginning to its end.
     fn follow(&mut self, observe: &mut dyn FnMut(Step)) -> Result<(), EvolveError> {
         self.begin()?;

@@ -9,7 +9,7 @@
 
 use mirage_core::archive::{Archive, Cell, Elite, Origin, Takeover};
 use mirage_core::evolve::Evolution;
-use mirage_core::genome::Genome;
+use mirage_core::genome::{Decode, Genome};
 use mirage_core::wire::Reader;
 
 use super::connection::{Claim, Description, is_confidence};
@@ -152,7 +152,7 @@ impl<G: Genome + PartialEq> Mirror<G> {
 
 /// The elite that the board describes, of a generation before `end`; `None` if it cannot
 /// be one.
-pub(super) fn elite<G: Genome>(
+pub(super) fn elite<G: Decode>(
     evolution: &Evolution<G::Settings>,
     description: &Description,
     end: u32,

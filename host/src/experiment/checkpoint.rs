@@ -13,7 +13,7 @@
 //! | 4 | CRC-32 of all before |
 
 use mirage_core::archive::{Cell, Elite, Origin};
-use mirage_core::genome::Genome;
+use mirage_core::genome::{Decode, Genome};
 use mirage_core::image::Shape;
 use mirage_core::wire::{DecodeError, Reader};
 use thiserror::Error;
@@ -101,7 +101,7 @@ pub fn encode<G: Genome>(identity: &str, state: &State, archive: &HeapArchive<G>
 ///
 /// # Errors
 /// If the bytes are damaged or belong to another run.
-pub fn decode<G: Genome>(
+pub fn decode<G: Decode>(
     bytes: &[u8],
     identity: &str,
     classes: usize,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mirage_core::archive::{Origin, Takeover};
 use mirage_core::evolve::REVISION;
-use mirage_core::genome::Genome;
+use mirage_core::genome::{Decode, Genome};
 use thiserror::Error;
 
 use super::checkpoint::{self, State};
@@ -93,7 +93,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// If the folder cannot be used; it is then as it was.
-    pub fn open<G: Genome>(
+    pub fn open<G: Decode>(
         plan: &'a Plan,
         model: &'a Model,
         folder: &'a Folder,
@@ -338,7 +338,7 @@ pub(super) fn identity(plan: &Plan, model: &Model) -> String {
 }
 
 /// The checkpoint in a folder; `None` if there is none.
-pub(super) fn checkpoint_of<G: Genome>(
+pub(super) fn checkpoint_of<G: Decode>(
     folder: &Folder,
     identity: &str,
     model: &Model,

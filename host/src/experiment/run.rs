@@ -1,7 +1,7 @@
 //! A run, from its first generation or from where it stopped, to its report.
 
 use mirage_core::evolve::{Encoding, Evolution};
-use mirage_core::genome::{Cppn, Direct, Genome};
+use mirage_core::genome::{Cppn, Decode, Direct};
 use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
 
 use super::checkpoint::State;
@@ -51,7 +51,7 @@ fn work<G>(
     observe: &mut dyn FnMut(Progress),
 ) -> Result<(Summary, RunRecord), RunError>
 where
-    G: Genome + Send + Sync,
+    G: Decode + Send + Sync,
     G::Settings: Sync,
 {
     let simd = Simd::detect();
@@ -105,7 +105,7 @@ fn read<G>(
     mut manifest: Manifest,
 ) -> Result<RunRecord, RunError>
 where
-    G: Genome + Send + Sync,
+    G: Decode + Send + Sync,
     G::Settings: Sync,
 {
     let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, Simd::detect(), 1)?;

@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use mirage_core::archive::{Archive, Cell};
 use mirage_core::evolve::{CPPN, CPPN_RELEASED, DIRECT_RELEASED};
-use mirage_core::genome::{Cppn, Direct, Genome};
+use mirage_core::genome::{Cppn, Decode, Direct, Genome};
 use mirage_core::image::Shape;
 use mirage_core::rng::Stream;
 use mirage_core::wire::Reader;
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     archive::<Direct<6>>(bytes, tiny);
 });
 
-fn genome<G: Genome>(bytes: &[u8], shape: Shape) -> Option<G> {
+fn genome<G: Decode>(bytes: &[u8], shape: Shape) -> Option<G> {
     let mut reader = Reader::new(bytes);
     let genome = G::decode(&mut reader, shape).ok()?;
     let mut again = Vec::new();
@@ -40,7 +40,7 @@ fn genome<G: Genome>(bytes: &[u8], shape: Shape) -> Option<G> {
     Some(genome)
 }
 
-fn exercise<G: Genome>(genome: G, settings: &G::Settings, shape: Shape) {
+fn exercise<G: Decode>(genome: G, settings: &G::Settings, shape: Shape) {
     let mut child = genome.clone();
     for index in 0..8 {
         child.vary(&genome, settings, index, &mut Stream::new(1, index, index));
@@ -53,7 +53,7 @@ fn exercise<G: Genome>(genome: G, settings: &G::Settings, shape: Shape) {
     assert!(G::decode(&mut Reader::new(&bytes), shape).is_ok(), "every child is a genome");
 }
 
-fn archive<G: Genome>(bytes: &[u8], shape: Shape) {
+fn archive<G: Decode>(bytes: &[u8], shape: Shape) {
     let empty = || Archive::<G, Vec<Cell<G>>>::new((0..CLASSES).map(|_| None).collect());
     let mut archive = empty();
     if archive.decode(&mut Reader::new(bytes), shape).is_err() {

@@ -61,10 +61,9 @@ impl<const NODES: usize, const CONNECTIONS: usize> Cppn<NODES, CONNECTIONS> {
 
     /// Removes a connection, uniformly among all.
     fn delete_connection(&mut self, rng: &mut Stream) {
-        let index = rng.below(self.connections.len() as u32) as usize;
-        if index < self.connections.len() {
-            self.connections.remove(index);
-        }
+        let index = rng.below(self.connections.len() as u32);
+        let mut indices = 0..;
+        self.connections.retain(|_| indices.next() != Some(index));
     }
 
     /// Puts a hidden node with a random activation on a connection, uniformly among

@@ -9,6 +9,7 @@ use crate::image::Shape;
 #[cfg(feature = "micromath")]
 use crate::math::Micromath;
 use crate::math::{ActivationMath, Polynomial, sqrt};
+use core::num::NonZeroUsize;
 use heapless::Vec;
 
 impl<const NODES: usize, const CONNECTIONS: usize> Cppn<NODES, CONNECTIONS> {
@@ -38,31 +39,36 @@ impl<const NODES: usize, const CONNECTIONS: usize> Cppn<NODES, CONNECTIONS> {
     ) {
         let order = self.order();
         let slots = INPUTS + order.len();
-        let pixels = shape.positions();
-        let most = scratch.len() / slots;
-        if most == 0 || shape.is_empty() || image.len() != shape.len() {
+        let (pixels, channels) = (shape.positions(), shape.channels);
+        let most = scratch.len().checked_div(slots).unwrap_or(0);
+        if most == 0 || channels == 0 || image.len() != shape.len() {
             return;
         }
-        // Chunks of equal size, in whole vectors: a short last one would be slow.
-        let chunks = pixels.div_ceil(most);
-        let chunk = pixels.div_ceil(chunks).next_multiple_of(8).min(most);
-        for (index, image) in image.chunks_mut(chunk * shape.channels).enumerate() {
-            let len = image.len() / shape.channels;
-            fill_inputs(settings.coordinates, shape, index * chunk, len, chunk, scratch);
+        // Chunks of equal size, in whole vectors: a short last one would be slow. That
+        // neither number is 0 follows from the above; `max` makes the compiler see it.
+        let chunks = pixels.div_ceil(most).max(1);
+        let chunk = pixels.div_ceil(chunks).next_multiple_of(8).min(most).max(1);
+        let mut first = 0;
+        while first < pixels {
+            let len = chunk.min(pixels - first);
+            let bytes = first * channels..(first + len) * channels;
+            let Some(image) = image.get_mut(bytes) else { return };
+            fill_inputs(settings.coordinates, shape, first, len, chunk, scratch);
             for (position, &node) in order.iter().enumerate() {
                 self.evaluate::<M>(&order, position, usize::from(node), len, chunk, scratch);
             }
-            for output in 0..self.outputs().min(shape.channels) {
+            for output in 0..self.outputs().min(channels) {
                 let slot = order.iter().position(|&node| usize::from(node) == output);
                 let start = (INPUTS + slot.unwrap_or(0)) * chunk;
                 let values = scratch.get(start..start + len).unwrap_or_default();
                 // A step of one, spelled out, is a loop that vectorises.
-                if shape.channels == 1 {
+                if channels == 1 {
                     paint(image.iter_mut(), values);
                 } else {
-                    paint(image.iter_mut().skip(output).step_by(shape.channels), values);
+                    paint(image.iter_mut().skip(output).step_by(channels), values);
                 }
             }
+            first += len;
         }
     }
 
@@ -73,11 +79,10 @@ impl<const NODES: usize, const CONNECTIONS: usize> Cppn<NODES, CONNECTIONS> {
         // output depends on is never counted.
         let mut needed = [false; NODES];
         let mut waiting = [0u16; NODES];
-        let mut stack: Vec<u16, NODES> = (0..self.nodes.len().min(self.outputs()) as u16).collect();
-        for &output in &stack {
-            if let Some(needed) = needed.get_mut(usize::from(output)) {
-                *needed = true;
-            }
+        let mut stack: Vec<u16, NODES> = Vec::new();
+        for (output, needed) in needed.iter_mut().enumerate().take(self.outputs()) {
+            *needed = true;
+            let _ = stack.push(output as u16);
         }
         while let Some(next) = stack.pop() {
             for connection in &self.connections {
@@ -94,10 +99,12 @@ impl<const NODES: usize, const CONNECTIONS: usize> Cppn<NODES, CONNECTIONS> {
                 }
             }
         }
-        let is_needed = |&index: &u16| needed.get(usize::from(index)).is_some_and(|&n| n);
-        let is_free = |index: &u16| waiting.get(usize::from(*index)).is_some_and(|&w| w == 0);
-        let mut order: Vec<u16, NODES> =
-            (0..self.nodes.len() as u16).filter(is_needed).filter(is_free).collect();
+        let mut order = Vec::new();
+        for (node, (&needed, &waiting)) in needed.iter().zip(&waiting).enumerate() {
+            if needed && waiting == 0 {
+                let _ = order.push(node as u16);
+            }
+        }
         let mut done = 0;
         while let Some(&next) = order.get(done) {
             done += 1;
@@ -192,15 +199,40 @@ fn fill_inputs(
     else {
         return;
     };
+    let (Some(xs), Some(ys)) = (xs.get_mut(..len), ys.get_mut(..len)) else { return };
     ones.fill(1.0);
-    let across = Axis::new(shape.width);
-    let down = Axis::new(shape.height);
-    let (mut row, mut column) = (first / shape.width, first % shape.width);
-    let mut rest = (xs.get_mut(..len).unwrap_or_default(), ys.get_mut(..len).unwrap_or_default());
-    while !rest.0.is_empty() {
-        let count = (shape.width - column).min(rest.0.len());
-        let (Some((x, xs)), Some((y, ys))) =
-            (rest.0.split_at_mut_checked(count), rest.1.split_at_mut_checked(count))
+    fill_positions(
+        shape.width,
+        first,
+        Axis::centred(shape.width),
+        Axis::centred(shape.height),
+        xs,
+        ys,
+    );
+    for ((d, &x), &y) in ds.iter_mut().zip(xs.iter()).zip(ys.iter()) {
+        *d = sqrt(x * x + y * y);
+    }
+    if coordinates == Coordinates::Pixels {
+        fill_positions(shape.width, first, Axis::PIXELS, Axis::PIXELS, xs, ys);
+    }
+}
+
+/// Writes x and y of the pixels from `first` on, in lines of `width` pixels.
+#[inline(always)]
+fn fill_positions(
+    width: usize,
+    first: usize,
+    across: Axis,
+    down: Axis,
+    mut xs: &mut [f32],
+    mut ys: &mut [f32],
+) {
+    let Some(lines) = NonZeroUsize::new(width) else { return };
+    let (mut row, mut column) = (first / lines, first % lines);
+    while !xs.is_empty() {
+        let count = (width - column).min(xs.len());
+        let (Some((x, next_xs)), Some((y, next_ys))) =
+            (xs.split_at_mut_checked(count), ys.split_at_mut_checked(count))
         else {
             return;
         };
@@ -208,28 +240,23 @@ fn fill_inputs(
             *x = across.at(column + offset);
         }
         y.fill(down.at(row));
-        rest = (xs, ys);
+        (xs, ys) = (next_xs, next_ys);
         (row, column) = (row + 1, 0);
-    }
-    for ((d, &x), &y) in ds.iter_mut().zip(xs.iter()).zip(ys.iter()).take(len) {
-        *d = sqrt(x * x + y * y);
-    }
-    if coordinates == Coordinates::Pixels {
-        for (offset, (x, y)) in xs.iter_mut().zip(ys).take(len).enumerate() {
-            *x = ((first + offset) % shape.width) as f32;
-            *y = ((first + offset) / shape.width) as f32;
-        }
     }
 }
 
-/// Positions −1 ..= 1 along one side; 0 if the side is one pixel.
+/// Positions along one side.
 struct Axis {
     step: f32,
     start: f32,
 }
 
 impl Axis {
-    fn new(size: usize) -> Self {
+    /// The pixel's index.
+    const PIXELS: Self = Self { step: 1.0, start: 0.0 };
+
+    /// −1 ..= 1; 0 if the side is one pixel.
+    fn centred(size: usize) -> Self {
         if size > 1 {
             Self { step: 2.0 / (size - 1) as f32, start: -1.0 }
         } else {
