@@ -3,13 +3,16 @@
 //! Results go to standard output, everything else to standard error. Exit codes: 0
 //! done, 1 ran and the answer is no, 2 error.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::{classify, completions, data, evolve, quantize, report, train};
+use crate::commands::{
+    Answer, classify, completions, data, device, evolve, quantize, report, train,
+};
 
 /// Evolves images that mean nothing to a person and that a neural network is sure of.
 #[derive(Debug, Parser)]
@@ -26,6 +29,8 @@ enum Command {
     Evolve(evolve::EvolveArgs),
     /// Tell what the model sees in images
     Classify(classify::ClassifyArgs),
+    /// Talk to a board, real or emulated
+    Device(device::DeviceArgs),
     /// Make a run's gallery, champions and report again
     Report(report::ReportArgs),
     /// Fetch data sets
@@ -50,26 +55,29 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let result = match cli.command {
-        Command::Evolve(args) => evolve::run(&args).map_err(Into::into),
-        Command::Classify(args) => classify::run(&args).map_err(Into::into),
-        Command::Report(args) => report::run(&args).map_err(Into::into),
-        Command::Data(args) => data::run(&args).map_err(Into::into),
-        Command::Train(args) => train::run(&args).map_err(Into::into),
-        Command::Quantize(args) => quantize::run(&args).map_err(Into::into),
-        Command::Completions(args) => {
-            completions::run(&args, &mut Cli::command()).map_err(Into::into)
-        }
-        Command::Man => completions::man(Cli::command()).map_err(Into::into),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match perform(cli.command) {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::FAILURE,
         Err(error) => {
-            let error: Box<dyn std::error::Error> = error;
             eprintln!("error: {}", in_one_line(&error.to_string()));
             ExitCode::from(ERROR)
         }
     }
+}
+
+fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
+    match command {
+        Command::Device(args) => return Ok(device::run(&args)?),
+        Command::Evolve(args) => evolve::run(&args)?,
+        Command::Classify(args) => classify::run(&args)?,
+        Command::Report(args) => report::run(&args)?,
+        Command::Data(args) => data::run(&args)?,
+        Command::Train(args) => train::run(&args)?,
+        Command::Quantize(args) => quantize::run(&args)?,
+        Command::Completions(args) => completions::run(&args, &mut Cli::command())?,
+        Command::Man => completions::man(Cli::command())?,
+    }
+    Ok(Answer::Yes)
 }
 
 /// Prints what was asked for (help, version), or what is wrong with the arguments.

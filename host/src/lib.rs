@@ -2,13 +2,14 @@
 //! command line. The algorithm itself is in [`mirage_core`].
 //!
 //! ```text
-//! main → cli → commands → {experiment, model, data, train} → mirage_core
+//! main → cli → commands → {experiment, model, device, data, train} → mirage_core
 //! report knows only the run record, not how it was made
 //! ```
 
 pub mod cli;
 pub mod commands;
 pub mod data;
+pub mod device;
 pub mod experiment;
 pub mod files;
 pub mod model;

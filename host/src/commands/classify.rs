@@ -17,7 +17,7 @@ const TOP: usize = 5;
 /// Arguments of `mirage classify`.
 #[derive(Args, Debug)]
 pub struct ClassifyArgs {
-    /// lenet (int8), lenet-float, or the path of an int8 model or ONNX network
+    /// lenet, lenet-small (int8), lenet-float, or the path of an int8 model or ONNX network
     #[arg(long, value_name = "NAME|FILE", default_value = "lenet")]
     model: String,
     /// PNG files of the model's size: white digits on black for the LeNets
@@ -33,7 +33,10 @@ pub struct ClassifyArgs {
 pub enum ClassifyError {
     /// The model cannot be used.
     #[error("--model: {0}")]
-    Model(#[from] ModelError),
+    Model(ModelError),
+    /// The model fails on an image.
+    #[error("{0}")]
+    Run(#[from] ModelError),
     /// An image cannot be read.
     #[error("{0}")]
     Image(#[from] ImageError),
@@ -96,16 +99,24 @@ fn with_channels(image: Image, channels: usize) -> Image {
 /// # Errors
 /// [`ClassifyError`]; nothing is printed then.
 pub fn run(args: &ClassifyArgs) -> Result<(), ClassifyError> {
-    let model = Model::load(&args.model)?;
+    let model = Model::load(&args.model).map_err(ClassifyError::Model)?;
+    tell(&model, &args.images, args.json)
+}
+
+/// Tells what a model sees in images.
+///
+/// # Errors
+/// [`ClassifyError`]; nothing is printed then.
+pub fn tell(model: &Model, images: &[PathBuf], as_json: bool) -> Result<(), ClassifyError> {
     let record = model.record();
     let mut classifier = model.classifier(Simd::detect())?;
     let mut results = Vec::new();
-    for path in &args.images {
+    for path in images {
         let image = Image::open(path)?;
         let found = [image.height, image.width, image.channels];
         let pixels = with_channels(image, record.input[2]);
         if [pixels.height, pixels.width, pixels.channels] != record.input {
-            let (path, model) = (path.clone(), args.model.clone());
+            let (path, model) = (path.clone(), record.name);
             return Err(ClassifyError::Size { path, found, wanted: record.input, model });
         }
         let mut scores = vec![0.0; model.classes()];
@@ -119,8 +130,8 @@ pub fn run(args: &ClassifyArgs) -> Result<(), ClassifyError> {
         });
         results.push(ImageResult { image: path.display().to_string(), top: predictions.collect() });
     }
-    if args.json {
-        print(&format!("{}\n", serde_json::json!({ "model": args.model, "results": results })))?;
+    if as_json {
+        print(&format!("{}\n", serde_json::json!({ "model": record.name, "results": results })))?;
     } else {
         let lines = results.iter().flat_map(|result| {
             let predictions = result

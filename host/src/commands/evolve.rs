@@ -1,26 +1,60 @@
 //! `mirage evolve`: a run, from the command line to the report.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use mirage_core::genome::cppn::{Coordinates, Math};
+use mirage_core::link::BAUD;
 use thiserror::Error;
 
-use super::{OutputError, default_threads, print};
+use super::{OutputError, default_threads, print, progress};
+use crate::device::port::Address;
+use crate::device::{Connection, DeviceError};
 use crate::experiment::folder::{Folder, FolderError};
+use crate::experiment::journal::RunError;
 use crate::experiment::plan::{MAX_CHILDREN, Plan, PlanError};
-use crate::experiment::run::{self, Progress, RunError, Summary};
+use crate::experiment::run;
+use crate::experiment::summary::Summary;
 use crate::model::{Model, ModelError};
 use crate::report::{self, ReportError};
 
 /// Arguments of `mirage evolve`.
 #[derive(Args, Debug)]
 pub struct EvolveArgs {
-    /// What to fool: lenet (int8), lenet-float, or the path of an int8 model or ONNX network [default: lenet]
+    /// What to fool: lenet, lenet-small (int8), lenet-float, or the path of an int8 model or ONNX network [default: lenet]
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
+    /// What to fool: the network on a board, which classifies while this machine evolves: /dev/ttyACM0, unix:PATH or tcp:HOST:PORT
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["model", "threads"])]
+    device: Option<Address>,
+    /// Bits per second on the board's serial line
+    #[arg(long, value_name = "N", default_value_t = BAUD, requires = "device")]
+    baud: u32,
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// What a CPPN's x and y are [default: the preset's]
+    #[arg(long, value_enum)]
+    coordinates: Option<CoordinatesName>,
+    /// What a CPPN's sine and exponential are made of [default: the preset's]
+    #[arg(long, value_enum)]
+    math: Option<MathName>,
+    /// Worker threads; they change the speed, not the result [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// The run folder [default: runs/MODEL-PRESET-seedS, after the board if there is one]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on with the run in the folder; with a larger --generations also past its end
+    #[arg(long)]
+    resume: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to evolve, wherever it is evolved.
+#[derive(Args, Debug)]
+pub(super) struct PlanArgs {
     /// The experiment: mnist-cppn, mnist-direct, mnist-cppn-released, mnist-direct-released [default: mnist-cppn]
     #[arg(long, value_name = "PRESET")]
     preset: Option<String>,
@@ -36,24 +70,6 @@ pub struct EvolveArgs {
     /// Seed of all randomness: the same seed gives the same images [default: 1]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// What a CPPN's x and y are [default: the preset's]
-    #[arg(long, value_enum)]
-    coordinates: Option<CoordinatesName>,
-    /// What a CPPN's sine and exponential are made of [default: the preset's]
-    #[arg(long, value_enum)]
-    math: Option<MathName>,
-    /// Worker threads; they change the speed, not the result [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// The run folder [default: runs/MODEL-PRESET-seedS]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Go on with the run in the folder; with a larger --generations also past its end
-    #[arg(long)]
-    resume: bool,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -107,6 +123,9 @@ pub enum EvolveError {
     /// The model cannot be used.
     #[error("--model: {0}")]
     Model(#[from] ModelError),
+    /// The board that was to classify cannot be used.
+    #[error("--device: {0}")]
+    Device(#[from] DeviceError),
     /// The folder of the run to resume cannot be read.
     #[error("{0}")]
     Folder(#[from] FolderError),
@@ -136,21 +155,30 @@ pub enum EvolveError {
 /// # Errors
 /// [`EvolveError`].
 pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
-    let folder = args.folder();
+    let on_board = match &args.device {
+        Some(address) => Some(Model::on_board(Connection::open(address, args.baud)?)),
+        None => None,
+    };
+    let folder = args.folder(on_board.as_ref());
+    let load = |name| on_board.map_or_else(|| Model::load(name), Ok);
     let (plan, model) = if args.resume && folder.has_run() {
         let manifest = folder.manifest()?;
         let mut plan = Plan::of(&manifest)?;
         args.check(&plan, &folder)?;
-        plan.generations = args.generations.unwrap_or(plan.generations);
+        plan.generations = args.plan.generations.unwrap_or(plan.generations);
         let name = args.model.as_deref().unwrap_or(&manifest.model.name);
-        (plan, Model::load(name)?)
+        (plan, load(name)?)
     } else {
-        (args.plan()?, Model::load(args.model_name())?)
+        (args.plan()?, load(args.model_name())?)
     };
-    let threads = args.threads.map_or_else(|| default_threads().get(), usize::from);
-    let bar = progress_bar(&plan);
+    let threads = match (&args.device, args.threads) {
+        (Some(_), _) => 1,
+        (None, Some(threads)) => threads.into(),
+        (None, None) => default_threads().get(),
+    };
+    let bar = progress::bar(&plan);
     let (summary, record) = run::run(&plan, &model, &folder, threads, args.resume, &mut |now| {
-        show(&bar, now);
+        progress::show(&bar, now);
     })?;
     bar.finish_and_clear();
     report::write_all(&record, folder.path())?;
@@ -162,21 +190,19 @@ pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
     Ok(())
 }
 
-impl EvolveArgs {
-    /// The run folder: the one that was named, or `runs/MODEL-PRESET-seedS`, with the
-    /// model by its file name.
-    fn folder(&self) -> Folder {
-        let default = || {
-            let model = Path::new(self.model_name()).file_stem().unwrap_or_default();
-            let (model, preset) = (model.to_string_lossy(), self.preset_or_default());
-            PathBuf::from("runs").join(format!("{model}-{preset}-seed{}", self.seed_or_default()))
-        };
-        Folder::new(self.out.clone().unwrap_or_else(default))
+impl PlanArgs {
+    /// The plan.
+    pub(super) fn plan(&self) -> Result<Plan, PlanError> {
+        let mut plan = Plan::preset(self.preset_or_default(), self.seed_or_default())?;
+        plan.children = self.children.unwrap_or(plan.children);
+        plan.generations = self.generations.unwrap_or(plan.generations);
+        Ok(plan)
     }
 
-    /// The model of a new run.
-    fn model_name(&self) -> &str {
-        self.model.as_deref().unwrap_or("lenet")
+    /// The folder of a run of this plan, unless another is named: `runs/MODEL-PRESET-seedS`.
+    pub(super) fn folder(&self, model: &str) -> PathBuf {
+        let (preset, seed) = (self.preset_or_default(), self.seed_or_default());
+        PathBuf::from("runs").join(format!("{model}-{preset}-seed{seed}"))
     }
 
     /// The preset of a new run.
@@ -197,12 +223,36 @@ impl EvolveArgs {
             None => self.preset.as_deref(),
         }
     }
+}
+
+/// A board and its model as part of a file's name.
+pub(super) fn on_board(board: &str, model: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    format!("{board}-{model}").replace(|c| !is_plain(c), "-")
+}
+
+impl EvolveArgs {
+    /// The run folder: the one that was named, or the default one, with the model by its
+    /// file name.
+    fn folder(&self, model: Option<&Model>) -> Folder {
+        let default = || match model.and_then(|model| Some((model.board()?, model.name()))) {
+            Some((board, model)) => self.plan.folder(&on_board(board, model)),
+            None => {
+                let model = Path::new(self.model_name()).file_stem().unwrap_or_default();
+                self.plan.folder(&model.to_string_lossy())
+            }
+        };
+        Folder::new(self.out.clone().unwrap_or_else(default))
+    }
+
+    /// The model of a new run.
+    fn model_name(&self) -> &str {
+        self.model.as_deref().unwrap_or("lenet")
+    }
 
     /// The plan of a new run.
     fn plan(&self) -> Result<Plan, PlanError> {
-        let mut plan = Plan::preset(self.preset_or_default(), self.seed_or_default())?;
-        plan.children = self.children.unwrap_or(plan.children);
-        plan.generations = self.generations.unwrap_or(plan.generations);
+        let mut plan = self.plan.plan()?;
         if let Some(name) = self.coordinates {
             plan.set_coordinates(name.into())?;
         }
@@ -217,14 +267,14 @@ impl EvolveArgs {
         let contradiction = |option, value: String| {
             Err(EvolveError::Contradiction { option, value, folder: folder.path().to_owned() })
         };
-        if self.preset_name().is_some_and(|name| name != plan.preset) {
-            let option = if self.encoding.is_some() { "--encoding" } else { "--preset" };
+        if self.plan.preset_name().is_some_and(|name| name != plan.preset) {
+            let option = if self.plan.encoding.is_some() { "--encoding" } else { "--preset" };
             return contradiction(option, format!("preset {}", plan.preset));
         }
-        if self.seed.is_some_and(|seed| seed != plan.seed) {
+        if self.plan.seed.is_some_and(|seed| seed != plan.seed) {
             return contradiction("--seed", format!("seed {}", plan.seed));
         }
-        if self.children.is_some_and(|children| children != plan.children) {
+        if self.plan.children.is_some_and(|children| children != plan.children) {
             return contradiction("--children", format!("{} children", plan.children));
         }
         let mut asked = plan.clone();
@@ -244,29 +294,8 @@ impl EvolveArgs {
     }
 }
 
-/// A progress bar on standard error, where that is a terminal.
-fn progress_bar(plan: &Plan) -> ProgressBar {
-    let bar = ProgressBar::new(u64::from(plan.generations));
-    let template = "generation {pos}/{len} {wide_bar} {msg}  {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
-fn show(bar: &ProgressBar, now: Progress) {
-    bar.set_position(u64::from(now.generation));
-    bar.set_message(format!(
-        "median {:.3} %, {} of {} classes ≥ 99.99 %",
-        f64::from(now.median) * 100.0,
-        now.certain,
-        now.classes
-    ));
-}
-
 /// The result for a person.
-fn in_words(summary: &Summary) -> String {
+pub(super) fn in_words(summary: &Summary) -> String {
     let rate = summary.evaluations as f64 / summary.seconds.max(1e-9);
     let mut text = format!(
         "{} evolved against {} for {} generations, {} images in {:.1} s ({rate:.0} per second)\n",

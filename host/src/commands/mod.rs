@@ -3,13 +3,25 @@
 pub mod classify;
 pub mod completions;
 pub mod data;
+pub mod device;
 pub mod evolve;
 pub mod quantize;
 pub mod report;
 pub mod train;
 
+mod progress;
+
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+
+/// What a command found, if it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done; what was asked holds.
+    Yes,
+    /// It ran, and what was asked does not hold.
+    No,
+}
 
 /// Standard output could not be written.
 #[derive(Debug, thiserror::Error)]

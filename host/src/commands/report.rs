@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use super::{OutputError, print};
 use crate::experiment::folder::{Folder, FolderError};
-use crate::experiment::run::{self, RunError};
+use crate::experiment::journal::RunError;
+use crate::experiment::run;
 use crate::model::{Model, ModelError};
 use crate::report::{self, ReportError};
 

@@ -5,13 +5,14 @@
 
 use std::sync::Mutex;
 
-use mirage_core::archive::{Archive, Cell, Takeover};
+use mirage_core::archive::{Archive, Cell, Elite, Takeover};
 use mirage_core::evolve::{Child, Evolution};
 use mirage_core::genome::Genome;
 use mirage_core::image::Shape;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::record::Champion;
 use crate::model::{Model, ModelError, ThreadClassifier};
 use crate::simd::Simd;
 
@@ -141,6 +142,26 @@ where
         let mut scores = vec![0.0; count * self.classes];
         self.worker(0).classifier.classify(images, &mut scores)?;
         Ok(scores)
+    }
+
+    /// The elites as pictures, in class order.
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn champions(&self) -> Result<Vec<Champion>, ModelError> {
+        let champion = |(class, elite): (usize, &Elite<G>)| {
+            let image = self.picture(class).unwrap_or_default().to_vec();
+            let scores = self.classify(&image)?;
+            Ok(Champion {
+                class,
+                confidence: elite.confidence,
+                generation: elite.origin.generation + 1,
+                id: elite.origin.id,
+                image,
+                scores,
+            })
+        };
+        self.archive.elites().map(champion).collect()
     }
 
     /// The worker of a thread. A panic in one never leaves it half done: its memory is

@@ -16,7 +16,7 @@ use crate::files;
 #[derive(Debug, Error)]
 pub enum FolderError {
     /// The folder of a new run exists and is not empty.
-    #[error("--out {}: the folder exists already; add --resume to go on with its run, or choose another", .0.display())]
+    #[error("--out {}: the folder exists already; `mirage evolve --resume` goes on with its run, or choose another", .0.display())]
     Exists(PathBuf),
     /// The folder of a new run holds something that is no run.
     #[error("--out {}: the folder is not empty, and there is no run in it; choose another", .0.display())]

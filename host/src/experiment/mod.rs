@@ -1,13 +1,15 @@
 //! Evolution on a workstation: many threads, and a folder that survives anything.
 //!
 //! [`plan`] says what is to be computed, [`engine`] computes generations, [`folder`]
-//! keeps them on disk ([`checkpoint`], [`log`], [`record`]), and [`run`] ties them
-//! together.
+//! and [`journal`] keep them on disk ([`checkpoint`], [`log`], [`record`],
+//! [`summary`]), and [`run`] ties them together.
 
 pub mod checkpoint;
 pub mod engine;
 pub mod folder;
+pub mod journal;
 pub mod log;
 pub mod plan;
 pub mod record;
 pub mod run;
+pub mod summary;

@@ -44,7 +44,7 @@ pub struct ModelRecord {
     pub name: String,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
-    /// `int8` or `onnx`.
+    /// `int8`, `onnx`, or `board` for one that is known by its board only.
     pub kind: String,
     /// Height, width and channels of its input.
     pub input: [usize; 3],
@@ -63,6 +63,23 @@ pub struct MachineRecord {
     pub kernel: String,
     /// Worker threads.
     pub threads: usize,
+    /// The board that classified, or evolved, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
+}
+
+impl MachineRecord {
+    /// This machine, and the board that is connected to it, if one has a part in the run.
+    #[must_use]
+    pub fn here(kernel: &str, threads: usize, board: Option<&str>) -> Self {
+        Self {
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            kernel: kernel.to_owned(),
+            threads,
+            board: board.map(str::to_owned),
+        }
+    }
 }
 
 /// Where a run stands.

@@ -1,5 +1,6 @@
-//! Classifiers: int8 blobs and ONNX networks, found by name or file.
+//! Classifiers: int8 blobs and ONNX networks, found by name or file, and boards.
 
+mod board;
 mod int8;
 mod onnx;
 
@@ -11,15 +12,20 @@ use mirage_core::image::{Classifier, Shape};
 use mirage_core::nn::{BlobError, Network};
 use thiserror::Error;
 
+use crate::device::{Connection, DeviceError};
 use crate::experiment::record::ModelRecord;
 use crate::files;
 use crate::simd::Simd;
+use board::OnBoard;
 use onnx::OnnxModel;
 
-/// The int8 LeNet that is part of the program.
-static LENET_INT8: &[u8] = include_bytes!("../../models/lenet.q8");
-/// The float LeNet that it was made from.
-static LENET_FLOAT: &[u8] = include_bytes!("../../models/lenet.onnx");
+/// The networks that are part of the program: the int8 LeNet, the small one for small
+/// boards, and the float LeNet that the first was made from.
+static BUILT_IN: [(&str, &[u8]); 3] = [
+    ("lenet", include_bytes!("../../models/lenet.q8")),
+    ("lenet-small", include_bytes!("../../models/lenet-small.q8")),
+    ("lenet-float", include_bytes!("../../models/lenet.onnx")),
+];
 
 /// Largest model file that is read, bytes.
 pub const MAX_FILE: u64 = 1 << 30;
@@ -29,7 +35,8 @@ pub const MAX_FILE: u64 = 1 << 30;
 pub enum ModelError {
     /// There is no such built-in model, and no such file.
     #[error(
-        "model {0:?}: no such file, and no built-in model of that name; built in: lenet, lenet-float"
+        "model {0:?}: no such file, and no built-in model of that name; built in: {names}",
+        names = BUILT_IN.map(|(name, _)| name).join(", ")
     )]
     Unknown(String),
     /// The file cannot be read.
@@ -59,6 +66,9 @@ pub enum ModelError {
     /// A classifier failed while running.
     #[error("model failed to classify an image: {0}")]
     Run(String),
+    /// The board that classifies does not.
+    #[error("{0}")]
+    Board(#[from] DeviceError),
 }
 
 /// A classifier that has been loaded and checked.
@@ -75,6 +85,7 @@ pub struct Model {
 enum Kind {
     Int8(Cow<'static, [u8]>),
     Onnx(Box<OnnxModel>),
+    Board(Box<OnBoard>),
 }
 
 /// Checks that there is one row of scores per image, and no part of an image.
@@ -102,18 +113,42 @@ impl Model {
     /// # Errors
     /// If there is no such model or it cannot be run.
     pub fn load(name: &str) -> Result<Self, ModelError> {
-        match name {
-            "lenet" => Self::from_bytes(name, Cow::Borrowed(LENET_INT8)),
-            "lenet-float" => Self::from_bytes(name, Cow::Borrowed(LENET_FLOAT)),
-            _ => {
-                let path = Path::new(name);
-                if !path.exists() {
-                    return Err(ModelError::Unknown(name.to_owned()));
-                }
-                let bytes = files::read(path, MAX_FILE)
-                    .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
-                Self::from_bytes(name, Cow::Owned(bytes))
-            }
+        if let Some((name, bytes)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+            return Self::from_bytes(name, Cow::Borrowed(bytes));
+        }
+        let path = Path::new(name);
+        if !path.exists() {
+            return Err(ModelError::Unknown(name.to_owned()));
+        }
+        let bytes = files::read(path, MAX_FILE)
+            .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(name, Cow::Owned(bytes))
+    }
+
+    /// The name of the built-in model with this SHA-256, hexadecimal.
+    #[must_use]
+    pub fn built_in(sha256: &str) -> Option<&'static str> {
+        let found = BUILT_IN.iter().find(|(_, bytes)| files::sha256(bytes) == sha256);
+        found.map(|(name, _)| *name)
+    }
+
+    /// The model that a board carries, classified there. It has the name of the built-in
+    /// model that it is, else the board's name for it.
+    #[must_use]
+    pub fn on_board(connection: Connection) -> Self {
+        let info = connection.info();
+        let name = Self::built_in(&info.model_sha256).unwrap_or(&info.model).to_owned();
+        let (sha256, shape, classes) = (info.model_sha256.clone(), info.shape(), info.classes);
+        let kind = Kind::Board(Box::new(OnBoard::new(connection)));
+        Self { name, sha256, shape, classes, kind }
+    }
+
+    /// The name of the board that classifies, if one does.
+    #[must_use]
+    pub fn board(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Board(board) => Some(board.name()),
+            Kind::Int8(_) | Kind::Onnx(_) => None,
         }
     }
 
@@ -129,7 +164,6 @@ impl Model {
             let network = Network::parse(&bytes)
                 .map_err(|source| ModelError::Blob { name: name.clone(), source })?;
             let (shape, classes) = (network.input(), network.classes());
-            drop(network);
             return Ok(Self { name, sha256, shape, classes, kind: Kind::Int8(bytes) });
         }
         match OnnxModel::from_bytes(&bytes) {
@@ -145,6 +179,18 @@ impl Model {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is an int8 network, such as boards carry, that runs here.
+    #[must_use]
+    pub fn is_int8(&self) -> bool {
+        matches!(self.kind, Kind::Int8(_))
+    }
+
+    /// SHA-256 of its bytes, hexadecimal.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Shape of its input images.
@@ -165,6 +211,7 @@ impl Model {
         let kind = match self.kind {
             Kind::Int8(_) => "int8",
             Kind::Onnx(_) => "onnx",
+            Kind::Board(_) => "board",
         };
         ModelRecord {
             name: self.name.clone(),
@@ -187,6 +234,7 @@ impl Model {
                 Ok(Box::new(int8::Int8Classifier::new(network, simd)))
             }
             Kind::Onnx(model) => Ok(Box::new(model.classifier())),
+            Kind::Board(board) => Ok(Box::new(board.classifier())),
         }
     }
 }

@@ -167,6 +167,7 @@ fn settings(record: &RunRecord) -> Vec<(String, String)> {
     };
     let machine = &manifest.machine;
     let threads = if machine.threads == 1 { "thread" } else { "threads" };
+    let board = machine.board.iter().map(|board| ("board", board.clone()));
     let own = [
         ("archive digest", manifest.digest.clone()),
         ("preset", manifest.preset.clone()),
@@ -188,6 +189,7 @@ fn settings(record: &RunRecord) -> Vec<(String, String)> {
         ("mirage", manifest.version.clone()),
     ];
     own.into_iter()
+        .chain(board)
         .map(|(name, value)| (name.to_owned(), value))
         .chain(manifest.settings.iter().cloned())
         .collect()

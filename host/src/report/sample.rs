@@ -91,6 +91,7 @@ fn record(
                 arch: "x86_64".into(),
                 kernel: "avx2".into(),
                 threads: 2,
+                board: None,
             },
             status: Status::Done,
             generations_done: generations,

@@ -1,0 +1,437 @@
+//! A run on a board, followed into a run folder, and held against the same run here.
+
+use std::time::{Duration, Instant};
+
+use mirage_core::archive::Cell;
+use mirage_core::evolve::{Encoding, Evolution, REVISION};
+use mirage_core::genome::{Cppn, Decode, Direct, Genome};
+use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
+use mirage_core::link::Run;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::connection::{Claim, Connection, Event, Ticks};
+use super::error::{DeviceError, Trouble};
+use super::mirror::{self, Mirror};
+use crate::experiment::engine::Engine;
+use crate::experiment::folder::Folder;
+use crate::experiment::journal::{Journal, RunError};
+use crate::experiment::plan::{MNIST, Plan};
+use crate::experiment::record::{MachineRecord, RunRecord};
+use crate::experiment::run::evolution;
+use crate::experiment::summary::{Progress, Summary};
+use crate::model::{Model, ModelError};
+use crate::simd::Simd;
+
+/// Silence after which the board is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Silence, beyond four times what a generation takes, after which a board that answers
+/// is asked to stop: the end of its run was told, and lost.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Tries to have the board begin, and to catch up with it between two generations.
+const TRIES: u32 = 3;
+
+/// Why a run on a board did not come to its end.
+#[derive(Debug, Error)]
+pub enum EvolveError {
+    /// The board cannot be used.
+    #[error("{0}")]
+    Device(#[from] DeviceError),
+    /// The folder or the model cannot be used.
+    #[error("{0}")]
+    Run(#[from] RunError),
+    /// The board stopped on the way.
+    #[error(
+        "{source}; {done} of {generations} generations are kept in {folder}: go on without the board by `mirage evolve --resume --out {folder}`"
+    )]
+    Stopped {
+        /// Generations that are whole.
+        done: u32,
+        /// Generations asked for.
+        generations: u32,
+        /// The run folder.
+        folder: String,
+        /// What happened.
+        source: DeviceError,
+    },
+    /// The board's algorithm is another revision, or it has none.
+    #[error("port {port}: {}", match found {
+        Some(found) => format!(
+            "the board evolves by revision {found} of the algorithm and this program by {REVISION}; flash the firmware of this version"
+        ),
+        None => "this board only classifies; evolve with `mirage evolve --device`".to_owned(),
+    })]
+    Revision {
+        /// The port.
+        port: String,
+        /// The board's revision.
+        found: Option<u32>,
+    },
+    /// The board carries another model.
+    #[error(
+        "--model: {model} is not what the board carries ({carried}, SHA-256 {}…); name that model's file, or flash the board with this one",
+        sha256.get(..12).unwrap_or(sha256)
+    )]
+    OtherModel {
+        /// The model that was to be replayed.
+        model: String,
+        /// The board's name for its own.
+        carried: String,
+        /// The SHA-256 of the board's.
+        sha256: String,
+    },
+}
+
+impl From<ModelError> for EvolveError {
+    fn from(error: ModelError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+/// What a board and a host made of the same run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The board's run.
+    pub summary: Summary,
+    /// The record of it, for the report.
+    pub record: RunRecord,
+    /// How it compares.
+    pub comparison: Comparison,
+}
+
+/// A board's run beside the host's; with [`Summary`] the keys of
+/// `mirage device evolve --json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Whether all digests were equal.
+    pub agree: bool,
+    /// Digest of the host's archive at the end, hexadecimal.
+    pub host_digest: String,
+    /// The first generation, counted from 1, after which the digests differ.
+    pub first_difference: Option<u32>,
+    /// Name of the board.
+    pub board: String,
+    /// Seconds that the board spent on making children, by its own clock; 0 if it has none.
+    pub vary_seconds: f64,
+    /// Likewise on drawing them.
+    pub render_seconds: f64,
+    /// Likewise on classifying them.
+    pub classify_seconds: f64,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// The board has done a generation.
+    Board(Progress),
+    /// The host has done a generation of the replay.
+    Host(u32),
+}
+
+/// Has the board run a plan, writes what it tells into a new folder, and replays it here.
+///
+/// # Errors
+/// [`EvolveError`]; once the run has begun, what the board told is kept up to the last
+/// whole generation, and the run can go on without it.
+pub fn evolve(
+    connection: &mut Connection,
+    plan: &Plan,
+    model: &Model,
+    folder: &Folder,
+    threads: usize,
+    observe: &mut dyn FnMut(Step),
+) -> Result<Outcome, EvolveError> {
+    check(connection, model)?;
+    plan.check_shape(model.shape()).map_err(RunError::from)?;
+    match plan.encoding {
+        Encoding::Cppn(settings) => compare::<Cppn<CPPN_NODES, CPPN_CONNECTIONS>>(
+            connection, plan, settings, model, folder, threads, observe,
+        ),
+        Encoding::Direct(settings) => compare::<Direct<{ MNIST.len() }>>(
+            connection, plan, settings, model, folder, threads, observe,
+        ),
+    }
+}
+
+/// Checks that the board would compute what the host computes.
+fn check(connection: &Connection, model: &Model) -> Result<(), EvolveError> {
+    let info = connection.info();
+    if info.revision != Some(REVISION) {
+        let (port, found) = (connection.port().to_owned(), info.revision);
+        return Err(EvolveError::Revision { port, found });
+    }
+    check_model(connection, model)
+}
+
+/// Checks that a board carries a model.
+///
+/// # Errors
+/// [`EvolveError::OtherModel`] if it does not.
+pub fn check_model(connection: &Connection, model: &Model) -> Result<(), EvolveError> {
+    let info = connection.info();
+    if info.model_sha256 != model.sha256() {
+        return Err(EvolveError::OtherModel {
+            model: model.name().to_owned(),
+            carried: info.model.clone(),
+            sha256: info.model_sha256.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn compare<G>(
+    connection: &mut Connection,
+    plan: &Plan,
+    settings: G::Settings,
+    model: &Model,
+    folder: &Folder,
+    threads: usize,
+    observe: &mut dyn FnMut(Step),
+) -> Result<Outcome, EvolveError>
+where
+    G: Decode + PartialEq + Send + Sync,
+    G::Settings: Clone + Sync,
+{
+    let simd = Simd::detect();
+    let evolution = evolution(plan, settings, model);
+    let mut engine = Engine::<G>::new(evolution.clone(), model, simd, threads)?;
+    let machine = MachineRecord::here(simd.name(), threads, Some(&connection.info().board));
+    let (journal, _) = Journal::open::<G>(plan, model, folder, machine, false)?;
+    let mirror = Mirror::new(evolution.clone(), model.classes());
+    let mut follower = Follower {
+        empty: mirror.archive().digest().value(),
+        mirror,
+        connection,
+        plan,
+        evolution,
+        journal,
+        began: Instant::now(),
+        heard: None,
+        seen: 0,
+        ticks: Ticks::default(),
+    };
+    if let Err(error) = follower.follow(observe) {
+        follower.journal.save(follower.mirror.archive())?;
+        return Err(match error {
+            EvolveError::Device(source) => EvolveError::Stopped {
+                done: follower.mirror.generations(),
+                generations: plan.generations,
+                folder: folder.path().display().to_string(),
+                source,
+            },
+            error => error,
+        });
+    }
+    let Follower { mirror, journal, ticks, .. } = follower;
+    let empty = engine.archive().clone();
+    engine.restore(mirror.archive().clone());
+    let (summary, record) = journal.finish(&engine)?;
+    engine.restore(empty);
+    let first_difference = replay(&mut engine, plan, mirror.digests(), observe)?;
+    let seconds = |ticks: u64| ticks as f64 / f64::from(connection.info().hertz.max(1));
+    let comparison = Comparison {
+        agree: first_difference.is_none(),
+        host_digest: engine.archive().digest().to_string(),
+        first_difference,
+        board: connection.info().board.clone(),
+        vary_seconds: seconds(ticks.vary),
+        render_seconds: seconds(ticks.render),
+        classify_seconds: seconds(ticks.classify),
+    };
+    Ok(Outcome { summary, record, comparison })
+}
+
+/// Runs the plan here; the first of the generations in `digests` that ends otherwise.
+fn replay<G>(
+    engine: &mut Engine<'_, G>,
+    plan: &Plan,
+    digests: &[(u32, u64)],
+    observe: &mut dyn FnMut(Step),
+) -> Result<Option<u32>, ModelError>
+where
+    G: Genome + Send + Sync,
+    G::Settings: Sync,
+{
+    let mut digests = digests.iter().peekable();
+    let mut first_difference = None;
+    for generation in 0..plan.generations {
+        engine.generation(generation, |_, _| {})?;
+        let done = generation + 1;
+        if let Some((_, digest)) = digests.next_if(|(told, _)| *told == done)
+            && engine.archive().digest().value() != *digest
+        {
+            first_difference = first_difference.or(Some(done));
+        }
+        observe(Step::Host(done));
+    }
+    Ok(first_difference)
+}
+
+/// A run on a board and its mirror here.
+struct Follower<'a, G: Genome> {
+    connection: &'a mut Connection,
+    plan: &'a Plan,
+    evolution: Evolution<G::Settings>,
+    mirror: Mirror<G>,
+    journal: Journal<'a>,
+    /// Digest of an empty archive.
+    empty: u64,
+    began: Instant,
+    /// When the board last told of its run.
+    heard: Option<Instant>,
+    /// Children that it must have tested by then.
+    seen: u64,
+    ticks: Ticks,
+}
+
+impl<G: Decode + PartialEq> Follower<'_, G> {
+    /// Follows the run from its beginning to its end.
+    fn follow(&mut self, observe: &mut dyn FnMut(Step)) -> Result<(), EvolveError> {
+        self.begin()?;
+        let mut beginnings = 1;
+        while self.mirror.generations() < self.plan.generations {
+            let Some(event) = self.connection.event(SILENCE)? else {
+                // Whether it is there at all.
+                self.connection.digest()?;
+                if self.connection.has_news() {
+                    continue;
+                }
+                match self.heard {
+                    None if beginnings == TRIES => {
+                        return Err(self.connection.error(Trouble::Unanswered).into());
+                    }
+                    None => {
+                        self.begin()?;
+                        beginnings += 1;
+                    }
+                    Some(heard) if heard.elapsed() > self.patience() => {
+                        let (done, digest) = self.connection.stop()?;
+                        // Without a run a board tells of no generation; its archive is
+                        // that of a run that came to its end, or empty after a reset.
+                        let is_over = done == 0 && digest != self.empty;
+                        self.end(if is_over { self.plan.generations } else { done }, digest)?;
+                    }
+                    Some(_) => {}
+                }
+                continue;
+            };
+            self.heard = Some(Instant::now());
+            match event {
+                Event::Takeover(claim) => {
+                    self.note(claim);
+                }
+                Event::Generation { done, digest, ticks } => {
+                    self.ticks.vary += ticks.vary;
+                    self.ticks.render += ticks.render;
+                    self.ticks.classify += ticks.classify;
+                    self.reach(done, digest)?;
+                    observe(Step::Board(self.journal.progress(self.mirror.archive())));
+                }
+                Event::Ended { done, digest } => self.end(done, digest)?,
+                Event::Refused(fault) => {
+                    return Err(self.connection.error(Trouble::Fault(fault)).into());
+                }
+            }
+        }
+        self.confirm()
+    }
+
+    fn begin(&mut self) -> Result<(), DeviceError> {
+        self.began = Instant::now();
+        self.connection.begin(Run {
+            preset: &self.plan.preset,
+            seed: self.plan.seed,
+            children: self.plan.children,
+            generations: self.plan.generations,
+            scores: false,
+        })
+    }
+
+    fn note(&mut self, claim: Claim) {
+        self.seen = self.seen.max(claim.id.saturating_add(1));
+        self.mirror.claim(claim);
+    }
+
+    /// How long a board that answers may keep silent of its run.
+    fn patience(&self) -> Duration {
+        let so_far = self.heard.unwrap_or(self.began) - self.began;
+        let share = f64::from(self.plan.children) / self.seen.max(1) as f64;
+        let generation = Duration::try_from_secs_f64(so_far.as_secs_f64() * share);
+        GRACE.saturating_add(generation.unwrap_or(Duration::MAX).saturating_mul(4))
+    }
+
+    /// The board has done so many generations; the mirror follows, if not now, then at the
+    /// end of a later one.
+    fn reach(&mut self, done: u32, digest: u64) -> Result<(), EvolveError> {
+        if done <= self.mirror.generations() || done > self.plan.generations {
+            return Ok(());
+        }
+        self.seen = self.seen.max(u64::from(done) * u64::from(self.plan.children));
+        if !self.mirror.advance(done, digest, &mut self.journal)
+            && !self.catch_up(done, digest)?
+            && done == self.plan.generations
+        {
+            let what = "its images do not have the digest that it tells".to_owned();
+            return Err(self.connection.error(Trouble::Absurd(what)).into());
+        }
+        self.journal.save_when_due(self.mirror.archive())?;
+        Ok(())
+    }
+
+    /// Asks for the board's elites, to be where it is; returns whether that came about
+    /// before the end of its next generation.
+    fn catch_up(&mut self, done: u32, digest: u64) -> Result<bool, EvolveError> {
+        for _ in 0..TRIES {
+            let cells = self.cells(done)?;
+            if self.connection.has_news() {
+                return Ok(false);
+            }
+            if let Some(cells) = cells
+                && self.mirror.catch_up(done, digest, &cells, &mut self.journal)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The board's elites; `None` if one is none that generations before `end` make.
+    fn cells(&mut self, end: u32) -> Result<Option<Vec<Cell<G>>>, DeviceError> {
+        let mut cells = Vec::new();
+        for class in 0..self.mirror.archive().cells().len() {
+            let cell = match self.connection.elite(class)? {
+                None => None,
+                Some(description) => match mirror::elite(&self.evolution, &description, end) {
+                    None => return Ok(None),
+                    elite => elite,
+                },
+            };
+            cells.push(cell);
+        }
+        Ok(Some(cells))
+    }
+
+    /// The board's run is over.
+    fn end(&mut self, done: u32, digest: u64) -> Result<(), EvolveError> {
+        self.reach(done, digest)?;
+        if self.mirror.generations() < self.plan.generations {
+            return Err(self.connection.error(Trouble::Ended(done)).into());
+        }
+        Ok(())
+    }
+
+    /// Asks the board once more for all that it has, now that it rests.
+    fn confirm(&mut self) -> Result<(), EvolveError> {
+        let digest = self.mirror.archive().digest().value();
+        let cells = self.cells(self.plan.generations)?;
+        let is_same = self.connection.digest()? == digest
+            && cells.is_some_and(|cells| cells == self.mirror.archive().cells());
+        if is_same {
+            return Ok(());
+        }
+        let what = "its images are not those that it told of".to_owned();
+        Err(self.connection.error(Trouble::Absurd(what)).into())
+    }
+}

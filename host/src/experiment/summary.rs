@@ -1,0 +1,168 @@
+//! How far a run is, and its result.
+
+use mirage_core::genome::Genome;
+use serde::Serialize;
+
+use super::engine::HeapArchive;
+use super::folder::Folder;
+use super::record::{HistoryRow, Manifest};
+
+/// The confidence that the paper's title figure shows, and that runs are measured by.
+pub const CERTAIN: f32 = 0.9999;
+
+/// The lower mark that the released code's hardest classes are compared by.
+const SURE: f32 = 0.99;
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Generations done.
+    pub generation: u32,
+    /// Generations asked for.
+    pub generations: u32,
+    /// Children tested.
+    pub evaluations: u64,
+    /// Of those, how many per second of wall-clock time in this session.
+    pub rate: f64,
+    /// Median over the classes of the elites' confidence.
+    pub median: f32,
+    /// Classes with a confidence of at least [`CERTAIN`].
+    pub certain: usize,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// The result of a run; the keys of `mirage evolve --json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Digest of the archive, hexadecimal.
+    pub digest: String,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Name of the preset.
+    pub preset: String,
+    /// Name of the model.
+    pub model: String,
+    /// SHA-256 of the model, hexadecimal.
+    pub model_sha256: String,
+    /// Generations done.
+    pub generations: u32,
+    /// Children per generation.
+    pub children: u32,
+    /// Children tested.
+    pub evaluations: u64,
+    /// Of those, children whose picture was their parent's, not classified again.
+    pub skipped: u64,
+    /// Wall-clock seconds, over all sessions, without the report.
+    pub seconds: f64,
+    /// Median over the classes of the elites' confidence.
+    pub median_confidence: f32,
+    /// Number of classes.
+    pub classes: usize,
+    /// Classes with a confidence of at least 0.99.
+    pub classes_at_99: usize,
+    /// Classes with a confidence of at least 0.9999.
+    pub classes_at_9999: usize,
+    /// The first generation, counted from 1, after which the median confidence was at
+    /// least 0.9999.
+    pub median_generation_9999: Option<u32>,
+    /// Confidence per class; `null` for an empty cell.
+    pub confidences: Vec<Option<f32>>,
+    /// The run folder.
+    pub folder: String,
+}
+
+impl Summary {
+    /// The result of the run in a folder.
+    pub(super) fn of<G: Genome>(
+        manifest: &Manifest,
+        history: &[HistoryRow],
+        archive: &HeapArchive<G>,
+        folder: &Folder,
+    ) -> Self {
+        let known = confidences(archive);
+        Self {
+            digest: manifest.digest.clone(),
+            seed: manifest.seed,
+            preset: manifest.preset.clone(),
+            model: manifest.model.name.clone(),
+            model_sha256: manifest.model.sha256.clone(),
+            generations: manifest.generations_done,
+            children: manifest.children,
+            evaluations: manifest.evaluations,
+            skipped: manifest.skipped,
+            seconds: manifest.seconds,
+            median_confidence: median(&known),
+            classes: known.len(),
+            classes_at_99: count_at(&known, SURE),
+            classes_at_9999: count_at(&known, CERTAIN),
+            median_generation_9999: generation_of_certainty(history, known.len()),
+            confidences: archive.cells().iter().map(|c| c.as_ref().map(|e| e.confidence)).collect(),
+            folder: folder.path().display().to_string(),
+        }
+    }
+}
+
+/// The confidence of every class, 0 for an empty cell.
+pub(super) fn confidences<G: Genome>(archive: &HeapArchive<G>) -> Vec<f32> {
+    archive.cells().iter().map(|cell| cell.as_ref().map_or(0.0, |elite| elite.confidence)).collect()
+}
+
+/// The median; of an even number, the mean of the two in the middle. 0 of none.
+#[must_use]
+pub fn median(values: &[f32]) -> f32 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
+    match sorted.len() {
+        0 => 0.0,
+        len if len % 2 == 1 => at(len / 2),
+        len => (at(len / 2 - 1) + at(len / 2)) / 2.0,
+    }
+}
+
+pub(super) fn count_at(confidences: &[f32], least: f32) -> usize {
+    confidences.iter().filter(|&&confidence| confidence >= least).count()
+}
+
+/// The first generation after which the median over the classes is at least
+/// [`CERTAIN`].
+fn generation_of_certainty(history: &[HistoryRow], classes: usize) -> Option<u32> {
+    let mut now = vec![0.0; classes];
+    for rows in history.chunk_by(|a, b| a.generation == b.generation) {
+        for row in rows {
+            if let Some(confidence) = now.get_mut(row.class as usize) {
+                *confidence = row.confidence;
+            }
+        }
+        if median(&now) >= CERTAIN {
+            return rows.first().map(|row| row.generation);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&[]), 0.0);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn certainty_comes_with_the_row_that_lifts_the_median() {
+        let row = |generation, class, confidence| HistoryRow {
+            generation,
+            evaluations: 0,
+            class,
+            confidence,
+        };
+        let rows = [row(1, 0, 0.5), row(1, 1, 0.5), row(1, 2, 1.0), row(7, 1, 1.0), row(9, 0, 1.0)];
+        assert_eq!(generation_of_certainty(&rows, 3), Some(7));
+        assert_eq!(generation_of_certainty(&rows[..3], 3), None);
+    }
+}
