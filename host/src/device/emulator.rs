@@ -76,13 +76,13 @@ pub static MACHINES: [Machine; 5] = [
     },
     Machine {
         name: "stm32",
-        about: "the NUCLEO-F446RE's program (Olimex STM32-H405)",
+        about: "the NUCLEO-F446RE's program, on an STM32F405 (Netduino Plus 2)",
         target: "thumbv7em-none-eabihf",
         program: "nucleo",
         emulator: "qemu-system-arm",
         package: "qemu-system-arm",
         // The board's link is its second serial port.
-        options: &["-machine", "olimex-stm32-h405", "-serial", "null"],
+        options: &["-machine", "netduinoplus2", "-serial", "null"],
     },
 ];
 
@@ -91,6 +91,24 @@ impl Machine {
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         MACHINES.iter().find(|machine| machine.name == name)
+    }
+
+    /// What is not installed of what it takes to build and emulate the board, if
+    /// anything.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub fn check(&'static self) -> Result<(), EmulatorError> {
+        if !runs(self.emulator)? {
+            return Err(missing(self));
+        }
+        if !runs("cargo")? {
+            return Err(EmulatorError::NoCargo);
+        }
+        if !is_installed(self.target) {
+            return Err(EmulatorError::NoTarget { machine: self.name, target: self.target });
+        }
+        Ok(())
     }
 }
 
@@ -189,6 +207,8 @@ impl Emulator {
         socket.push(",server=on,wait=on");
         let child = Command::new(program)
             .args(machine.options)
+            // An instruction takes a nanosecond, so that the board's clock counts them.
+            .args(["-icount", "shift=0"])
             .args(["-nographic", "-monitor", "none", "-serial"])
             .arg(socket)
             .arg("-kernel")
@@ -281,21 +301,13 @@ pub fn build(machine: &'static Machine, model: Option<&Model>) -> Result<PathBuf
         return Err(EmulatorError::NotInt8(model.name().to_owned()));
     }
     // Before the user waits for the build.
-    if !runs(machine.emulator)? {
-        return Err(missing(machine));
-    }
+    machine.check()?;
     let folder = sources()?;
-    if !runs("cargo")? {
-        return Err(EmulatorError::NoCargo);
-    }
-    if !is_installed(machine.target) {
-        let Machine { name: machine, target, .. } = *machine;
-        return Err(EmulatorError::NoTarget { machine, target });
-    }
     let Machine { program, target, .. } = *machine;
     let arguments = [
         "build",
-        "--release",
+        "--profile",
+        "firmware",
         "-p",
         "mirage-firmware",
         "--bin",
