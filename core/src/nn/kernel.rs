@@ -1,6 +1,8 @@
 //! The integer multiply-accumulate kernel: the one part of the network that a
 //! platform may replace.
 
+mod one_by_one;
+
 /// Rows of weights and of patches begin at multiples of this many elements, and what
 /// follows a row's weights is zero, so that a kernel may work on whole vectors.
 pub const ROW_ALIGN: usize = 16;
@@ -22,6 +24,9 @@ pub trait Kernel {
     fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]);
 }
 
+/// Whether the machine has no vectors, into which a compiler turns plain loops.
+const IS_SCALAR: bool = cfg!(any(target_arch = "arm", target_arch = "riscv32"));
+
 /// The kernel in plain Rust, for every platform.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Portable;
@@ -29,6 +34,9 @@ pub struct Portable;
 impl Kernel for Portable {
     #[inline(always)]
     fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]) {
+        if IS_SCALAR {
+            return one_by_one::multiply(weights, patches, depth, sums);
+        }
         let stride = depth.next_multiple_of(ROW_ALIGN);
         if stride == 0 {
             return;
