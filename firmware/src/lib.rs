@@ -7,7 +7,10 @@
 //! here yet: see the README's "What does not work yet".
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+#[cfg(feature = "dsp")]
+pub mod dsp;
 
 use core::fmt;
 

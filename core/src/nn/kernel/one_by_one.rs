@@ -1,7 +1,7 @@
 //! Multiplication for machines that multiply numbers one by one, as microcontrollers do:
 //! what counts there is how often a number is loaded.
 
-use crate::nn::ROW_ALIGN;
+use super::{ROW_ALIGN, row_stride};
 
 /// Whether registers are as few as in Armv6-M, which is known by its lack of atomic
 /// exchanges.
@@ -13,7 +13,7 @@ const SIDE: usize = if IS_TINY { 1 } else { 2 };
 /// [`Kernel::multiply`](super::Kernel::multiply).
 #[inline(always)]
 pub(super) fn multiply(weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]) {
-    let stride = depth.next_multiple_of(ROW_ALIGN).max(ROW_ALIGN);
+    let stride = row_stride(depth);
     let rows = (weights.len() / stride).max(1);
     for (patches, sums) in patches.chunks(SIDE * stride).zip(sums.chunks_mut(SIDE * rows)) {
         if patches.len() == SIDE * stride {
@@ -56,9 +56,9 @@ fn store<const R: usize, const P: usize>(
     sums: &mut [i32],
 ) {
     for (patch, block) in block.iter().enumerate() {
-        let start = patch * rows + first;
-        if let Some(sums) = sums.get_mut(start..start + R) {
-            sums.copy_from_slice(block);
+        if let Some(sums) = sums.get_mut(patch * rows + first..).and_then(<[i32]>::first_chunk_mut)
+        {
+            *sums = *block;
         }
     }
 }
@@ -74,25 +74,25 @@ fn dot<const R: usize, const P: usize>(
     let (weights, patches) = (weights.as_chunks().0, patches.as_chunks().0);
     let steps = stride / ROW_ALIGN;
     let mut rows = [&[][..]; R];
-    for r in 0..R {
-        let Some(row) = weights.get(r * steps..(r + 1) * steps) else { return sums };
-        rows[r] = row;
+    for (r, row) in rows.iter_mut().enumerate() {
+        let Some(weights) = weights.get(r * steps..(r + 1) * steps) else { return sums };
+        *row = weights;
     }
     let mut columns = [&[][..]; P];
-    for p in 0..P {
-        let Some(column) = patches.get(p * steps..(p + 1) * steps) else { return sums };
-        columns[p] = column;
+    for (p, column) in columns.iter_mut().enumerate() {
+        let Some(patch) = patches.get(p * steps..(p + 1) * steps) else { return sums };
+        *column = patch;
     }
     for step in 0..steps {
         let mut row_tiles = [&[0; ROW_ALIGN]; R];
-        for r in 0..R {
-            let Some(tile) = rows[r].get(step) else { return sums };
-            row_tiles[r] = tile;
+        for (tile, row) in row_tiles.iter_mut().zip(&rows) {
+            let Some(row) = row.get(step) else { return sums };
+            *tile = row;
         }
         let mut column_tiles = [&[0; ROW_ALIGN]; P];
-        for p in 0..P {
-            let Some(tile) = columns[p].get(step) else { return sums };
-            column_tiles[p] = tile;
+        for (tile, column) in column_tiles.iter_mut().zip(&columns) {
+            let Some(column) = column.get(step) else { return sums };
+            *tile = column;
         }
         if IS_TINY {
             multiply_add(row_tiles, column_tiles, &mut sums);
