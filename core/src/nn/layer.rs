@@ -249,7 +249,8 @@ impl<'a> Layer<'a> {
 
     /// Turns the sums of `count` outputs, of `group` positions each, into values from
     /// `start` on.
-    #[inline(always)]
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     fn finish(
         &self,
         weights: &Weights<'_>,
@@ -280,6 +281,7 @@ impl<'a> Layer<'a> {
 
     /// Fills the rows of `patches` with what the window sees, from output `first` on:
     /// an output has one row per position in its pooling window. Zeros outside the input; anything in the rest of a row.
+    #[cfg_attr(target_os = "none", inline(never))]
     fn gather(
         &self,
         weights: &Weights<'_>,
@@ -345,7 +347,8 @@ impl<'a> Layer<'a> {
     }
 
     /// The sums of as many positions as there is room for, from `first` on.
-    #[inline(always)]
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     fn convolve_depthwise(
         &self,
         weights: &Weights<'_>,
@@ -373,7 +376,8 @@ impl<'a> Layer<'a> {
     }
 
     /// A pooling layer, on images that lie one behind the other.
-    #[inline(always)]
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     fn pool(&self, inputs: &[i16], outputs: &mut [i16]) {
         let images = inputs.chunks_exact(self.input.shape.len().max(1));
         let outputs = outputs.chunks_exact_mut(self.output.shape.len().max(1));

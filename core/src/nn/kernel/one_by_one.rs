@@ -11,7 +11,7 @@ const IS_TINY: bool = cfg!(all(target_arch = "arm", not(target_has_atomic = "32"
 const SIDE: usize = if IS_TINY { 1 } else { 2 };
 
 /// [`Kernel::multiply`](super::Kernel::multiply).
-#[inline(always)]
+#[inline(never)]
 pub(super) fn multiply(weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]) {
     let stride = row_stride(depth);
     let rows = (weights.len() / stride).max(1);
