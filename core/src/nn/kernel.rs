@@ -1,9 +1,22 @@
 //! The integer multiply-accumulate kernel: the one part of the network that a
 //! platform may replace.
 
+use crate::limits::MAX_DEPTH;
+
+mod one_by_one;
+
 /// Rows of weights and of patches begin at multiples of this many elements, and what
 /// follows a row's weights is zero, so that a kernel may work on whole vectors.
 pub const ROW_ALIGN: usize = 16;
+
+/// Elements from one row to the next, if `depth` ≤ [`MAX_DEPTH`] of them are used: the next
+/// multiple of [`ROW_ALIGN`], and never zero.
+#[must_use]
+#[inline(always)]
+pub const fn row_stride(depth: usize) -> usize {
+    let depth = if depth > MAX_DEPTH { MAX_DEPTH } else { depth };
+    if depth == 0 { ROW_ALIGN } else { depth.next_multiple_of(ROW_ALIGN) }
+}
 
 /// Multiplies int8 weights with int16 patches.
 ///
@@ -14,13 +27,15 @@ pub trait Kernel {
     ///
     /// * `weights`: `rows` rows of two's-complement int8.
     /// * `patches`: any number of rows of −255 ..= 255.
-    /// * `depth`: used elements of a row. Rows of both are `depth` rounded up to
-    ///   [`ROW_ALIGN`] apart; the rest of a row of weights is zero, that of a patch
+    /// * `depth`: used elements of a row. Rows of both are [`row_stride`] apart; the rest of a row of weights is zero, that of a patch
     ///   anything.
     /// * `sums`: one row of `rows` sums per patch. The caller has checked that no
     ///   sum leaves the range of `i32`.
     fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]);
 }
+
+/// Whether the machine has no vectors, into which a compiler turns plain loops.
+const IS_SCALAR: bool = cfg!(any(target_arch = "arm", target_arch = "riscv32"));
 
 /// The kernel in plain Rust, for every platform.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,10 +44,10 @@ pub struct Portable;
 impl Kernel for Portable {
     #[inline(always)]
     fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]) {
-        let stride = depth.next_multiple_of(ROW_ALIGN);
-        if stride == 0 {
-            return;
+        if IS_SCALAR {
+            return one_by_one::multiply(weights, patches, depth, sums);
         }
+        let stride = row_stride(depth);
         let rows = weights.len() / stride;
         if rows == 0 {
             return;
