@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A board in an emulator, and the line to it.
 pub(super) struct Line {
-    stream: UnixStream,
+    /// For bytes that are no request.
+    pub(super) stream: UnixStream,
     receiver: Receiver<Vec<u8>>,
     bytes: std::vec::IntoIter<u8>,
     /// Ends with the line.
@@ -71,11 +72,6 @@ impl Line {
 
     pub(super) fn send(&mut self, number: u8, request: Request<'_>) {
         link::send(number, &request, &mut |bytes| self.stream.write_all(bytes)).unwrap();
-    }
-
-    /// Sends bytes as they are.
-    pub(super) fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
     }
 
     /// Hands replies to `look` until it finds what it looks for.

@@ -358,15 +358,16 @@ impl<'a> Layer<'a> {
         input: &[i16],
         sums: &mut [i32],
     ) {
-        let multiplier = multiplier.max(1);
         let positions = sums.chunks_exact_mut(self.output.shape.channels.max(1));
         for (position, sums) in (first..).zip(positions) {
             sums.fill(0);
             for (inner, start) in self.inside(window, position) {
                 let pixel = input.get(start..start + self.input.shape.channels).unwrap_or_default();
                 let row = weights.bytes.get(inner * weights.stride()..).unwrap_or_default();
-                let filters = row.chunks_exact(multiplier).zip(sums.chunks_exact_mut(multiplier));
-                for (&value, (row, sums)) in pixel.iter().zip(filters) {
+                for (channel, &value) in pixel.iter().enumerate() {
+                    let filters = channel * multiplier..(channel + 1) * multiplier;
+                    let row = row.get(filters.clone()).unwrap_or_default();
+                    let sums = sums.get_mut(filters).unwrap_or_default();
                     for (&w, sum) in row.iter().zip(sums) {
                         *sum += i32::from(value) * i32::from(w as i8);
                     }
@@ -564,10 +565,11 @@ fn copy_last(source: &[i16], segment: usize, patch: &mut [i16]) {
 /// apart.
 #[inline(always)]
 fn copy_wide(source: &[i16], pitch: usize, segment: usize, patch: &mut [i16]) {
-    let (pitch, segment) = (pitch.max(1), segment.max(1));
-    for (source, patch) in source.chunks(pitch).zip(patch.chunks_exact_mut(segment)) {
-        if let Some(source) = source.get(..segment) {
-            patch.copy_from_slice(source);
-        }
+    let segment = segment.max(1);
+    for row in 0.. {
+        let source = source.get(row * pitch..).and_then(|source| source.get(..segment));
+        let patch = patch.get_mut(row * segment..).and_then(|patch| patch.get_mut(..segment));
+        let (Some(source), Some(patch)) = (source, patch) else { return };
+        patch.copy_from_slice(source);
     }
 }
