@@ -2,6 +2,10 @@
 //!
 //! A checked layer has no empty side, window or row. Where one divides, `max(1)` tells the
 //! compiler, so that no branch to a panic is left.
+//!
+//! With an operating system, all is inlined into the caller's function, which may have
+//! vectors enabled. Without one, on a device, the parts of a layer stay functions, whose
+//! variables lie on the stack only while they run.
 
 use super::{Kernel, Op, Shape, Window, requantize, row_stride};
 use crate::limits::MAX_FUSED_WINDOW;
@@ -56,7 +60,7 @@ pub struct Weights<'a> {
     pub(super) biases: &'a [u8],
     pub(super) multipliers: &'a [u8],
     pub(super) shifts: &'a [u8],
-    /// Rows of `row` weights, padded with zeros to a multiple of [`ROW_ALIGN`](super::ROW_ALIGN).
+    /// Rows of `row` weights, padded with zeros to their [`row_stride`].
     pub(super) bytes: &'a [u8],
     pub(super) row: usize,
 }
@@ -280,7 +284,8 @@ impl<'a> Layer<'a> {
     }
 
     /// Fills the rows of `patches` with what the window sees, from output `first` on:
-    /// an output has one row per position in its pooling window. Zeros outside the input; anything in the rest of a row.
+    /// an output has one row per position in its pooling window. Zeros outside the input;
+    /// anything in the rest of a row.
     #[cfg_attr(target_os = "none", inline(never))]
     fn gather(
         &self,

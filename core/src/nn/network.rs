@@ -202,10 +202,7 @@ impl<'a> Network<'a> {
     /// Memory to run one layer by itself; nothing if there is no such layer.
     #[must_use]
     pub fn layer_requirements(&self, index: usize) -> Requirements {
-        self.layers().nth(index).map_or(Requirements::default(), |layer| {
-            let (patches, sums) = layer.scratch(layer.unfused());
-            Requirements { front: layer.input().len(), back: layer.output().len(), patches, sums }
-        })
+        self.layers().nth(index).map_or(Requirements::default(), |layer| layer_requirements(&layer))
     }
 
     /// Runs one layer by itself, as TensorFlow Lite would: its int8 output, also for
@@ -229,7 +226,7 @@ impl<'a> Network<'a> {
         if input.len() != layer.input().len() || output.len() != layer.output().len() {
             return Err(ForwardError::WrongLength);
         }
-        if !scratch.holds(&self.layer_requirements(index)) {
+        if !scratch.holds(&layer_requirements(&layer)) {
             return Err(ForwardError::ScratchTooSmall);
         }
         let front = scratch.front.get_mut(..input.len()).unwrap_or_default();
@@ -255,6 +252,11 @@ impl<'a> Network<'a> {
         };
         before.fused_with(&layer).is_some()
     }
+}
+
+fn layer_requirements(layer: &Layer<'_>) -> Requirements {
+    let (patches, sums) = layer.scratch(layer.unfused());
+    Requirements { front: layer.input().len(), back: layer.output().len(), patches, sums }
 }
 
 /// Takes the next layer, and with it the max pool that is computed together with it.
