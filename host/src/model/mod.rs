@@ -129,7 +129,6 @@ impl Model {
             let network = Network::parse(&bytes)
                 .map_err(|source| ModelError::Blob { name: name.clone(), source })?;
             let (shape, classes) = (network.input(), network.classes());
-            drop(network);
             return Ok(Self { name, sha256, shape, classes, kind: Kind::Int8(bytes) });
         }
         match OnnxModel::from_bytes(&bytes) {
