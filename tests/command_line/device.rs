@@ -152,7 +152,7 @@ fn ports_that_are_none_are_named() {
         ("device info --port tcp:host", "tcp:HOST:PORT"),
         ("device info --port unix:board --emulate m4f", "--emulate"),
         ("device info --emulate m7", "m4f"),
-        ("device info --port unix:board --firmware x", "--emulate"),
+        ("device info --port unix:board --firmware x", "--firmware"),
         ("device evolve --port unix:board --preset mnist", "mnist-cppn"),
         ("evolve --device unix:board --model lenet", "--model"),
     ] {
@@ -310,7 +310,7 @@ fn a_model_of_ones_own_is_replayed() {
 fn an_unplugged_boards_run_goes_on_here() {
     let place = Workplace::new();
     let digest = on_host(&place, "");
-    for (run, frames) in [1, 2, 5, 30, 60, 75].into_iter().enumerate() {
+    for (run, frames) in [1, 2, 5, 20, 40, 55].into_iter().enumerate() {
         let (mut sent, unplugged) = (0, Arc::new(AtomicBool::new(false)));
         let signal = Arc::clone(&unplugged);
         let to_host = Box::new(move |frame: &mut Vec<u8>| {
@@ -324,8 +324,9 @@ fn an_unplugged_boards_run_goes_on_here() {
         let board = Plugged::carrying(&place, model::MODEL, clear(), to_host);
         let line = format!("device evolve --port unix:board {RUN} --out run{run}");
         let mut command = place.command(&line);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         while !unplugged.load(Ordering::Relaxed) {
+            assert!(child.try_wait().unwrap().is_none(), "{frames} frames are all");
             std::thread::sleep(Duration::from_millis(1));
         }
         drop(board);
