@@ -27,7 +27,7 @@ pub struct Elite<G> {
 }
 
 /// Where an individual came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// Unique in the run: generation · children per generation + index.
     pub id: u64,

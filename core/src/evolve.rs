@@ -22,7 +22,9 @@ use crate::rng::Stream;
 pub const REVISION: u32 = 1;
 
 /// An offspring, not yet classified.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// The default is a placeholder for [`Evolution::ask_into`].
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Child<G> {
     /// Where it comes from.
     pub origin: Origin,
@@ -60,8 +62,7 @@ impl<S> Evolution<S> {
     where
         A: AsRef<[Cell<G>]> + AsMut<[Cell<G>]>,
     {
-        let origin = Origin { id: 0, generation, parents: [None, None] };
-        let mut child = Child { origin, parent_class: None, genome: G::default() };
+        let mut child = Child::default();
         self.ask_into(parents, generation, index, &mut child);
         child
     }
@@ -85,7 +86,7 @@ impl<S> Evolution<S> {
         let drawn = (parents.draw(&mut rng), parents.draw(&mut rng));
         let (Some((class, parent)), Some((_, mate))) = drawn else {
             child.parent_class = None;
-            child.genome = G::random(&self.settings, self.shape, &mut rng);
+            child.genome.randomize(&self.settings, self.shape, &mut rng);
             return;
         };
         child.parent_class = Some(class);

@@ -4,7 +4,7 @@ use core::fmt;
 
 use bytemuck::cast_slice_mut;
 use mirage_core::archive::{Archive, Cell, Takeover};
-use mirage_core::evolve::{Encoding, Evolution};
+use mirage_core::evolve::{Child, Encoding, Evolution};
 use mirage_core::genome::Genome as _;
 use mirage_core::image::{Classifier, Shape};
 use mirage_core::math::softmax;
@@ -144,7 +144,8 @@ impl<'m, K: Kernel, const PIXELS: usize, const CLASSES: usize> Device<'m, K, PIX
         report: impl FnMut(Takeover),
     ) -> Result<([f32; CLASSES], Ticks), ForwardError> {
         let begun = now();
-        let child = evolution.ask(&self.archive, generation, index);
+        let mut child = Child::default();
+        evolution.ask_into(&self.archive, generation, index, &mut child);
         let made = now();
         let drawing = cast_slice_mut(self.arena);
         child.genome.render(&evolution.settings, evolution.shape, drawing, self.image);

@@ -19,6 +19,22 @@ pub enum Genome<const PIXELS: usize> {
     Direct(Direct<PIXELS>),
 }
 
+impl<const PIXELS: usize> Genome<PIXELS> {
+    /// Becomes an empty CPPN, unless it is one already.
+    fn be_cppn(&mut self) {
+        if !matches!(self, Self::Cppn(_)) {
+            *self = Self::Cppn(Cppn::default());
+        }
+    }
+
+    /// Becomes a black image, unless it is one already.
+    fn be_direct(&mut self) {
+        if !matches!(self, Self::Direct(_)) {
+            *self = Self::Direct(Direct::default());
+        }
+    }
+}
+
 impl<const PIXELS: usize> Default for Genome<PIXELS> {
     fn default() -> Self {
         Self::Cppn(Cppn::default())
@@ -33,11 +49,14 @@ impl<const PIXELS: usize> Clone for Genome<PIXELS> {
     }
 
     fn clone_from(&mut self, source: &Self) {
-        match (&mut *self, source) {
+        match source {
+            Self::Cppn(_) => self.be_cppn(),
+            Self::Direct(_) => self.be_direct(),
+        }
+        match (self, source) {
             (Self::Cppn(genome), Self::Cppn(source)) => genome.clone_from(source),
             (Self::Direct(genome), Self::Direct(source)) => genome.clone_from(source),
-            (_, Self::Cppn(source)) => *self = Self::Cppn(source.clone()),
-            (_, Self::Direct(source)) => *self = Self::Direct(source.clone()),
+            _ => {}
         }
     }
 }
@@ -45,10 +64,19 @@ impl<const PIXELS: usize> Clone for Genome<PIXELS> {
 impl<const PIXELS: usize> genome::Genome for Genome<PIXELS> {
     type Settings = Encoding;
 
-    fn random(settings: &Encoding, shape: Shape, rng: &mut Stream) -> Self {
+    fn randomize(&mut self, settings: &Encoding, shape: Shape, rng: &mut Stream) {
         match settings {
-            Encoding::Cppn(settings) => Self::Cppn(Cppn::random(settings, shape, rng)),
-            Encoding::Direct(settings) => Self::Direct(Direct::random(settings, shape, rng)),
+            Encoding::Cppn(_) => self.be_cppn(),
+            Encoding::Direct(_) => self.be_direct(),
+        }
+        match (self, settings) {
+            (Self::Cppn(genome), Encoding::Cppn(settings)) => {
+                genome.randomize(settings, shape, rng);
+            }
+            (Self::Direct(genome), Encoding::Direct(settings)) => {
+                genome.randomize(settings, shape, rng);
+            }
+            _ => {}
         }
     }
 

@@ -19,6 +19,8 @@ mod application;
 #[allow(unsafe_code, reason = "registers and the stack are raw memory")]
 pub mod board;
 mod device;
+#[cfg(feature = "dsp")]
+pub mod dsp;
 mod genome;
 mod link;
 mod memory;

@@ -19,5 +19,6 @@ pub mod math;
 pub mod property;
 pub mod rng;
 pub mod sample;
+pub mod skip;
 pub mod statistics;
 pub mod variation;

@@ -241,19 +241,18 @@ impl<const NODES: usize, const CONNECTIONS: usize> Genome for Cppn<NODES, CONNEC
     /// Every input wired to every output, weights and activations drawn uniformly.
     ///
     /// With more channels than the capacities allow for, as many as fit.
-    #[inline(never)]
-    fn random(_: &CppnSettings, shape: Shape, rng: &mut Stream) -> Self {
-        let mut genome = Self::default();
+    fn randomize(&mut self, _: &CppnSettings, shape: Shape, rng: &mut Stream) {
+        self.nodes.clear();
+        self.connections.clear();
         let outputs = shape.channels.min(NODES).min(CONNECTIONS / INPUTS).min(usize::from(u8::MAX));
         for output in 0..outputs {
-            let _ = genome.nodes.push(Activation::random(rng));
+            let _ = self.nodes.push(Activation::random(rng));
             for source in 0..INPUTS as u16 {
                 let target = (INPUTS + output) as u16;
-                let _ = genome.connections.push(Connection { source, target, weight: rng.unit() });
+                let _ = self.connections.push(Connection { source, target, weight: rng.unit() });
             }
         }
-        genome.outputs = outputs as u8;
-        genome
+        self.outputs = outputs as u8;
     }
 
     fn vary(&mut self, _: &Self, settings: &CppnSettings, _: u32, rng: &mut Stream) -> bool {

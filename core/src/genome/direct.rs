@@ -73,13 +73,10 @@ fn byte(gene: f32) -> u8 {
 impl<const LEN: usize> Genome for Direct<LEN> {
     type Settings = DirectSettings;
 
-    #[inline(never)]
-    fn random(_: &DirectSettings, _: Shape, rng: &mut Stream) -> Self {
-        let mut genome = Self::default();
-        for pixel in &mut genome.pixels {
+    fn randomize(&mut self, _: &DirectSettings, _: Shape, rng: &mut Stream) {
+        for pixel in &mut self.pixels {
             *pixel = rng.below(256) as u8;
         }
-        genome
     }
 
     fn vary(

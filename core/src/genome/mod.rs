@@ -13,14 +13,21 @@ use crate::wire::{DecodeError, Reader};
 
 /// A genome of some encoding.
 ///
-/// The default is a placeholder, quick to write, that another genome is copied over by
-/// `clone_from`: so a genome is made where it stays, not on a device's stack.
+/// The default is a placeholder, quick to write, that `randomize` or `clone_from` makes
+/// into a genome: where it stays, not on a device's stack.
 pub trait Genome: Clone + Default {
     /// How genomes of this encoding vary and are drawn; part of a run's preset.
     type Settings;
 
+    /// Makes this a genome of the first generation.
+    fn randomize(&mut self, settings: &Self::Settings, shape: Shape, rng: &mut Stream);
+
     /// A genome of the first generation.
-    fn random(settings: &Self::Settings, shape: Shape, rng: &mut Stream) -> Self;
+    fn random(settings: &Self::Settings, shape: Shape, rng: &mut Stream) -> Self {
+        let mut genome = Self::default();
+        genome.randomize(settings, shape, rng);
+        genome
+    }
 
     /// Makes this copy of a parent into an offspring.
     ///

@@ -33,7 +33,7 @@
 //! layer's accumulator; then the CRC-32 (ISO-HDLC, as in PNG) of all before it.
 
 use super::layer::{Layer, Tensor, Weights};
-use super::network::Network;
+use super::network::{Network, Requirements};
 use super::{Op, Padding, ROW_ALIGN, Shape, Window};
 use crate::limits;
 use core::fmt;
@@ -340,7 +340,8 @@ fn within_limits(shape: Shape) -> bool {
         && (shape.positions() as u64) * (shape.channels as u64) <= limits::MAX_ACTIVATION as u64
 }
 
-/// Reads and checks a whole blob.
+/// Reads and checks a whole blob; the network's memory is not yet measured.
+#[inline(never)]
 pub(super) fn parse(blob: &[u8]) -> Result<Network<'_>, BlobError> {
     if !blob.starts_with(&MAGIC) {
         return Err(BlobError::NotAModel);
@@ -413,7 +414,7 @@ pub(super) fn parse(blob: &[u8]) -> Result<Network<'_>, BlobError> {
     if !reader.rest.is_empty() {
         return Err(BlobError::Length { expected: reader.taken + 4, found });
     }
-    Ok(Network { input, records, logit_scales })
+    Ok(Network { input, records, logit_scales, needed: Requirements::default() })
 }
 
 /// The layers of a network, first to last, each decoded from its record when its turn

@@ -1,6 +1,13 @@
 //! One layer: gathers patches, has the kernel multiply them, and requantizes.
+//!
+//! A checked layer has no empty side, window or row. Where one divides, `max(1)` tells the
+//! compiler, so that no branch to a panic is left.
+//!
+//! With an operating system, all is inlined into the caller's function, which may have
+//! vectors enabled. Without one, on a device, the parts of a layer stay functions, whose
+//! variables lie on the stack only while they run.
 
-use super::{Kernel, Op, ROW_ALIGN, Shape, Window, requantize};
+use super::{Kernel, Op, Shape, Window, requantize, row_stride};
 use crate::limits::MAX_FUSED_WINDOW;
 
 /// What lies between two layers.
@@ -53,7 +60,7 @@ pub struct Weights<'a> {
     pub(super) biases: &'a [u8],
     pub(super) multipliers: &'a [u8],
     pub(super) shifts: &'a [u8],
-    /// Rows of `row` weights, padded with zeros to a multiple of [`ROW_ALIGN`].
+    /// Rows of `row` weights, padded with zeros to their [`row_stride`].
     pub(super) bytes: &'a [u8],
     pub(super) row: usize,
 }
@@ -84,7 +91,7 @@ impl Weights<'_> {
 
     /// Elements between the starts of two rows.
     pub(super) fn stride(&self) -> usize {
-        self.row.next_multiple_of(ROW_ALIGN).max(ROW_ALIGN)
+        row_stride(self.row)
     }
 
     /// The real values of the sums.
@@ -228,7 +235,7 @@ impl<'a> Layer<'a> {
                 } else {
                     let patches = patches.get_mut(..count * group * stride).unwrap_or_default();
                     if let Op::Conv { window, .. } = self.op {
-                        self.gather(window, pool, first, input, patches);
+                        self.gather(weights, window, pool, first, input, patches);
                     } else {
                         let images = input.chunks_exact(weights.row.max(1)).skip(first);
                         for (patch, input) in patches.chunks_exact_mut(stride).zip(images) {
@@ -246,7 +253,8 @@ impl<'a> Layer<'a> {
 
     /// Turns the sums of `count` outputs, of `group` positions each, into values from
     /// `start` on.
-    #[inline(always)]
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     fn finish(
         &self,
         weights: &Weights<'_>,
@@ -276,15 +284,25 @@ impl<'a> Layer<'a> {
     }
 
     /// Fills the rows of `patches` with what the window sees, from output `first` on:
-    /// an output has one row per position in its pooling window. Zeros outside the input; anything in the rest of a row.
-    fn gather(&self, window: Window, pool: Pool, first: usize, input: &[i16], patches: &mut [i16]) {
+    /// an output has one row per position in its pooling window. Zeros outside the input;
+    /// anything in the rest of a row.
+    #[cfg_attr(target_os = "none", inline(never))]
+    fn gather(
+        &self,
+        weights: &Weights<'_>,
+        window: Window,
+        pool: Pool,
+        first: usize,
+        input: &[i16],
+        patches: &mut [i16],
+    ) {
         let shape = self.input.shape;
         let (offset_y, offset_x) = window.offset(shape);
-        let stride = self.weights.as_ref().map_or(0, Weights::stride);
+        let width = pool.output.width.max(1);
         let (pitch, segment) = (shape.width * shape.channels, window.width * shape.channels);
-        let mut rows = patches.chunks_exact_mut(stride);
+        let mut rows = patches.chunks_exact_mut(weights.stride());
         for output in first.. {
-            let (top, left) = (output / pool.output.width, output % pool.output.width);
+            let (top, left) = (output / width, output % width);
             for dy in 0..pool.height {
                 for dx in 0..pool.width {
                     let Some(patch) = rows.next() else { return };
@@ -316,7 +334,7 @@ impl<'a> Layer<'a> {
     #[inline(never)]
     fn gather_at_edge(&self, window: Window, y: usize, x: usize, input: &[i16], patch: &mut [i16]) {
         let shape = self.input.shape;
-        let mut pixels = patch.chunks_exact_mut(shape.channels);
+        let mut pixels = patch.chunks_exact_mut(shape.channels.max(1));
         for ky in 0..window.height {
             for kx in 0..window.width {
                 let Some(pixel) = pixels.next() else { return };
@@ -334,7 +352,8 @@ impl<'a> Layer<'a> {
     }
 
     /// The sums of as many positions as there is room for, from `first` on.
-    #[inline(always)]
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     fn convolve_depthwise(
         &self,
         weights: &Weights<'_>,
@@ -344,15 +363,16 @@ impl<'a> Layer<'a> {
         input: &[i16],
         sums: &mut [i32],
     ) {
-        let multiplier = multiplier.max(1);
         let positions = sums.chunks_exact_mut(self.output.shape.channels.max(1));
         for (position, sums) in (first..).zip(positions) {
             sums.fill(0);
             for (inner, start) in self.inside(window, position) {
                 let pixel = input.get(start..start + self.input.shape.channels).unwrap_or_default();
                 let row = weights.bytes.get(inner * weights.stride()..).unwrap_or_default();
-                let filters = row.chunks_exact(multiplier).zip(sums.chunks_exact_mut(multiplier));
-                for (&value, (row, sums)) in pixel.iter().zip(filters) {
+                for (channel, &value) in pixel.iter().enumerate() {
+                    let filters = channel * multiplier..(channel + 1) * multiplier;
+                    let row = row.get(filters.clone()).unwrap_or_default();
+                    let sums = sums.get_mut(filters).unwrap_or_default();
                     for (&w, sum) in row.iter().zip(sums) {
                         *sum += i32::from(value) * i32::from(w as i8);
                     }
@@ -362,7 +382,8 @@ impl<'a> Layer<'a> {
     }
 
     /// A pooling layer, on images that lie one behind the other.
-    #[inline(always)]
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     fn pool(&self, inputs: &[i16], outputs: &mut [i16]) {
         let images = inputs.chunks_exact(self.input.shape.len().max(1));
         let outputs = outputs.chunks_exact_mut(self.output.shape.len().max(1));
@@ -378,7 +399,7 @@ impl<'a> Layer<'a> {
     #[inline(always)]
     fn max_pool(&self, window: Window, input: &[i16], output: &mut [i16]) {
         let channels = self.input.shape.channels;
-        for (position, output) in output.chunks_exact_mut(channels).enumerate() {
+        for (position, output) in output.chunks_exact_mut(channels.max(1)).enumerate() {
             output.fill(i16::MIN);
             for (_, start) in self.inside(window, position) {
                 let pixel = input.get(start..).unwrap_or_default();
@@ -396,7 +417,7 @@ impl<'a> Layer<'a> {
     fn average_pool(&self, window: Window, input: &[i16], output: &mut [i16]) {
         let channels = self.input.shape.channels;
         let zero_point = i32::from(self.input.zero_point);
-        for (position, output) in output.chunks_exact_mut(channels).enumerate() {
+        for (position, output) in output.chunks_exact_mut(channels.max(1)).enumerate() {
             for (channel, output) in output.iter_mut().enumerate() {
                 let (mut sum, mut count) = (0i32, 0i32);
                 for (_, start) in self.inside(window, position) {
@@ -417,8 +438,9 @@ impl<'a> Layer<'a> {
     fn inside(&self, window: Window, position: usize) -> impl Iterator<Item = (usize, usize)> {
         let shape = self.input.shape;
         let (offset_y, offset_x) = window.offset(shape);
-        let top = (position / self.output.shape.width) * window.stride_y;
-        let left = (position % self.output.shape.width) * window.stride_x;
+        let width = self.output.shape.width.max(1);
+        let top = (position / width) * window.stride_y;
+        let left = (position % width) * window.stride_x;
         (0..window.height).flat_map(move |ky| {
             (0..window.width).filter_map(move |kx| {
                 let y = (top + ky).wrapping_sub(offset_y);
@@ -548,9 +570,11 @@ fn copy_last(source: &[i16], segment: usize, patch: &mut [i16]) {
 /// apart.
 #[inline(always)]
 fn copy_wide(source: &[i16], pitch: usize, segment: usize, patch: &mut [i16]) {
-    for (source, patch) in source.chunks(pitch).zip(patch.chunks_exact_mut(segment)) {
-        if let Some(source) = source.get(..segment) {
-            patch.copy_from_slice(source);
-        }
+    let segment = segment.max(1);
+    for row in 0.. {
+        let source = source.get(row * pitch..).and_then(|source| source.get(..segment));
+        let patch = patch.get_mut(row * segment..).and_then(|patch| patch.get_mut(..segment));
+        let (Some(source), Some(patch)) = (source, patch) else { return };
+        patch.copy_from_slice(source);
     }
 }

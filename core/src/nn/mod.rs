@@ -22,7 +22,7 @@ mod shape;
 
 pub use crate::image::Shape;
 pub use blob::{BlobError, Layers};
-pub use kernel::{Kernel, Portable, ROW_ALIGN};
+pub use kernel::{Kernel, Portable, ROW_ALIGN, row_stride};
 pub use layer::{Layer, Weights};
 pub use network::{ForwardError, Network, Requirements, Scratch};
 pub use requantize::requantize;

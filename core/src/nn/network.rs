@@ -13,6 +13,8 @@ pub struct Network<'a> {
     /// The layers' records, one behind the other.
     pub(super) records: &'a [u8],
     pub(super) logit_scales: &'a [u8],
+    /// Memory for one image, found once.
+    pub(super) needed: Requirements,
 }
 
 /// Elements of each buffer that a forward pass needs.
@@ -81,7 +83,9 @@ impl<'a> Network<'a> {
     /// # Errors
     /// The first thing in the blob that is wrong.
     pub fn parse(blob: &'a [u8]) -> Result<Self, BlobError> {
-        blob::parse(blob)
+        let mut network = blob::parse(blob)?;
+        network.needed = network.measure();
+        Ok(network)
     }
 
     /// Shape of the input image.
@@ -123,15 +127,26 @@ impl<'a> Network<'a> {
     /// Memory for a forward pass over `images` images at a time; saturating.
     #[must_use]
     pub fn requirements(&self, images: usize) -> Requirements {
-        let (mut now, mut next) = (images.saturating_mul(self.input.shape.len()), 0);
+        let Requirements { front, back, patches, sums } = self.needed;
+        Requirements {
+            front: images.saturating_mul(front),
+            back: images.saturating_mul(back),
+            patches,
+            sums,
+        }
+    }
+
+    /// The [`requirements`](Self::requirements) of one image, from a walk.
+    fn measure(&self) -> Requirements {
+        let (mut now, mut next) = (self.input.shape.len(), 0);
         let (mut patches, mut sums) = (0, 0);
         let mut swapped = false;
         let mut layers = self.layers();
-        while let Some((layer, pool)) = next_fused(&mut layers) {
-            let scratch = layer.scratch(pool);
+        while let Some((layer, pool)) = &next_fused(&mut layers) {
+            let scratch = layer.scratch(*pool);
             patches = patches.max(scratch.0);
             sums = sums.max(scratch.1);
-            next = next.max(images.saturating_mul(pool.output.len()));
+            next = next.max(pool.output.len());
             core::mem::swap(&mut now, &mut next);
             swapped = !swapped;
         }
@@ -170,7 +185,7 @@ impl<'a> Network<'a> {
             *value = i16::from(pixel) - black;
         }
         let mut layers = self.layers();
-        while let Some((layer, pool)) = next_fused(&mut layers) {
+        while let Some((layer, pool)) = &next_fused(&mut layers) {
             let inputs = now.get(..count * layer.input.shape.len()).unwrap_or_default();
             let outputs = if layers.is_empty() {
                 Outputs::Logits { logits, scales: self.logit_scales }
@@ -178,7 +193,7 @@ impl<'a> Network<'a> {
                 let length = count * pool.output.len();
                 Outputs::Centred(next.get_mut(..length).unwrap_or_default())
             };
-            layer.run(pool, kernel, inputs, outputs, scratch.patches, scratch.sums);
+            layer.run(*pool, kernel, inputs, outputs, scratch.patches, scratch.sums);
             core::mem::swap(&mut now, &mut next);
         }
         Ok(())
@@ -187,10 +202,7 @@ impl<'a> Network<'a> {
     /// Memory to run one layer by itself; nothing if there is no such layer.
     #[must_use]
     pub fn layer_requirements(&self, index: usize) -> Requirements {
-        self.layers().nth(index).map_or(Requirements::default(), |layer| {
-            let (patches, sums) = layer.scratch(layer.unfused());
-            Requirements { front: layer.input().len(), back: layer.output().len(), patches, sums }
-        })
+        self.layers().nth(index).map_or(Requirements::default(), |layer| layer_requirements(&layer))
     }
 
     /// Runs one layer by itself, as TensorFlow Lite would: its int8 output, also for
@@ -214,7 +226,7 @@ impl<'a> Network<'a> {
         if input.len() != layer.input().len() || output.len() != layer.output().len() {
             return Err(ForwardError::WrongLength);
         }
-        if !scratch.holds(&self.layer_requirements(index)) {
+        if !scratch.holds(&layer_requirements(&layer)) {
             return Err(ForwardError::ScratchTooSmall);
         }
         let front = scratch.front.get_mut(..input.len()).unwrap_or_default();
@@ -242,17 +254,23 @@ impl<'a> Network<'a> {
     }
 }
 
+fn layer_requirements(layer: &Layer<'_>) -> Requirements {
+    let (patches, sums) = layer.scratch(layer.unfused());
+    Requirements { front: layer.input().len(), back: layer.output().len(), patches, sums }
+}
+
 /// Takes the next layer, and with it the max pool that is computed together with it.
 ///
 /// Not inlined: what it needs for looking ahead shall not lie on the stack while a layer
 /// runs.
 #[inline(never)]
 fn next_fused<'a>(layers: &mut Layers<'a>) -> Option<(Layer<'a>, Pool)> {
-    let layer = layers.next()?;
+    let layer = &layers.next()?;
     let mut ahead = layers.clone();
-    let fused = ahead.next().and_then(|next| layer.fused_with(&next));
+    let next = &ahead.next();
+    let fused = next.as_ref().and_then(|next| layer.fused_with(next));
     if fused.is_some() {
         *layers = ahead;
     }
-    Some((layer, fused.unwrap_or(layer.unfused())))
+    Some((*layer, fused.unwrap_or(layer.unfused())))
 }

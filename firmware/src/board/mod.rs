@@ -10,16 +10,20 @@ mod stack;
 #[cfg(feature = "virt")]
 pub mod virt;
 
-use mirage_core::nn::Portable;
-
 use crate::{Application, Board, Link, model};
+
+/// The fastest kernel for the board.
+#[cfg(feature = "dsp")]
+const KERNEL: crate::dsp::Dsp = crate::dsp::Dsp;
+#[cfg(not(feature = "dsp"))]
+const KERNEL: mirage_core::nn::Portable = mirage_core::nn::Portable;
 
 /// Runs the application for the firmware's model; a program's whole `main`.
 pub fn run(board: impl Board, link: impl Link) -> ! {
     stack::paint();
     // Neither fails: this is called once, and the model was checked when it was built in.
     if let Some(memory) = memory::take()
-        && let Ok(mut application) = Application::new(link, board, model::MODEL, Portable, memory)
+        && let Ok(mut application) = Application::new(link, board, model::MODEL, KERNEL, memory)
     {
         let _ = application.run();
     }

@@ -26,8 +26,10 @@ pub struct Machine {
     pub about: &'static str,
     /// Rust's name for the processor.
     pub target: &'static str,
-    /// The firmware's program for it, and the feature that it needs.
+    /// The firmware's program for it.
     pub program: &'static str,
+    /// The features that the program is built with.
+    pub features: &'static str,
     /// The emulator.
     pub emulator: &'static str,
     /// Debian's package with the emulator.
@@ -37,12 +39,23 @@ pub struct Machine {
 }
 
 /// Every board that can be emulated.
-pub static MACHINES: [Machine; 5] = [
+pub static MACHINES: [Machine; 6] = [
     Machine {
         name: "m4f",
         about: "Cortex-M4F with floats in hardware (MPS2 AN386)",
         target: "thumbv7em-none-eabihf",
         program: "mps2",
+        features: "mps2",
+        emulator: "qemu-system-arm",
+        package: "qemu-system-arm",
+        options: &["-machine", "mps2-an386"],
+    },
+    Machine {
+        name: "m4f-dsp",
+        about: "the same, with the int8 kernel in assembly",
+        target: "thumbv7em-none-eabihf",
+        program: "mps2",
+        features: "mps2,dsp",
         emulator: "qemu-system-arm",
         package: "qemu-system-arm",
         options: &["-machine", "mps2-an386"],
@@ -52,6 +65,7 @@ pub static MACHINES: [Machine; 5] = [
         about: "Cortex-M3 with floats in software (MPS2 AN385)",
         target: "thumbv7m-none-eabi",
         program: "mps2",
+        features: "mps2",
         emulator: "qemu-system-arm",
         package: "qemu-system-arm",
         options: &["-machine", "mps2-an385"],
@@ -61,6 +75,7 @@ pub static MACHINES: [Machine; 5] = [
         about: "the instructions of a Cortex-M0 (MPS2 AN385)",
         target: "thumbv6m-none-eabi",
         program: "mps2",
+        features: "mps2",
         emulator: "qemu-system-arm",
         package: "qemu-system-arm",
         options: &["-machine", "mps2-an385"],
@@ -70,19 +85,21 @@ pub static MACHINES: [Machine; 5] = [
         about: "RISC-V rv32imac with floats in software (QEMU virt)",
         target: "riscv32imac-unknown-none-elf",
         program: "virt",
+        features: "virt",
         emulator: "qemu-system-riscv32",
         package: "qemu-system-misc",
         options: &["-machine", "virt", "-bios", "none"],
     },
     Machine {
         name: "stm32",
-        about: "the NUCLEO-F446RE's program (Olimex STM32-H405)",
+        about: "the NUCLEO-F446RE's program, on an STM32F405 (Netduino Plus 2)",
         target: "thumbv7em-none-eabihf",
         program: "nucleo",
+        features: "nucleo",
         emulator: "qemu-system-arm",
         package: "qemu-system-arm",
         // The board's link is its second serial port.
-        options: &["-machine", "olimex-stm32-h405", "-serial", "null"],
+        options: &["-machine", "netduinoplus2", "-serial", "null"],
     },
 ];
 
@@ -91,6 +108,24 @@ impl Machine {
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         MACHINES.iter().find(|machine| machine.name == name)
+    }
+
+    /// What is not installed of what it takes to build and emulate the board, if
+    /// anything.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub fn check(&'static self) -> Result<(), EmulatorError> {
+        if !runs(self.emulator)? {
+            return Err(missing(self));
+        }
+        if !runs("cargo")? {
+            return Err(EmulatorError::NoCargo);
+        }
+        if !is_installed(self.target) {
+            return Err(EmulatorError::NoTarget { machine: self.name, target: self.target });
+        }
+        Ok(())
     }
 }
 
@@ -189,6 +224,8 @@ impl Emulator {
         socket.push(",server=on,wait=on");
         let child = Command::new(program)
             .args(machine.options)
+            // An instruction takes a nanosecond, so that the board's clock counts them.
+            .args(["-icount", "shift=0"])
             .args(["-nographic", "-monitor", "none", "-serial"])
             .arg(socket)
             .arg("-kernel")
@@ -281,27 +318,19 @@ pub fn build(machine: &'static Machine, model: Option<&Model>) -> Result<PathBuf
         return Err(EmulatorError::NotInt8(model.name().to_owned()));
     }
     // Before the user waits for the build.
-    if !runs(machine.emulator)? {
-        return Err(missing(machine));
-    }
+    machine.check()?;
     let folder = sources()?;
-    if !runs("cargo")? {
-        return Err(EmulatorError::NoCargo);
-    }
-    if !is_installed(machine.target) {
-        let Machine { name: machine, target, .. } = *machine;
-        return Err(EmulatorError::NoTarget { machine, target });
-    }
-    let Machine { program, target, .. } = *machine;
+    let Machine { program, features, target, .. } = *machine;
     let arguments = [
         "build",
-        "--release",
+        "--profile",
+        "firmware",
         "-p",
         "mirage-firmware",
         "--bin",
         program,
         "--features",
-        program,
+        features,
         "--target",
         target,
     ];
