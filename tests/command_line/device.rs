@@ -540,13 +540,12 @@ fn an_emulator_that_does_not_work_says_why() {
     refuse("device info --emulate riscv", &["riscv32", "apt-get install qemu-system-misc"]);
     script("qemu-system-arm", "echo first >&2; echo 'qemu: no such machine' >&2; exit 1");
     refuse(with_firmware, &["--emulate m4f", "qemu: no such machine"]);
-    refuse("device info --emulate m0", &["--emulate", "firmware", "--firmware ELF"]);
-    place.write("Cargo.toml", "");
-    place.write("firmware/Cargo.toml", "");
     refuse("device info --emulate m0", &["cargo is not installed", "--firmware ELF"]);
     refuse("device info --emulate m0 --model lenet-float", &["lenet-float", "mirage quantize"]);
     script("cargo", "exit 0");
     script("rustc", "echo /nowhere");
     refuse("device info --emulate m0", &["rustup target add thumbv6m-none-eabi"]);
+    script("rustc", "echo /");
+    refuse("device info --emulate m0", &["--emulate", "go to the repository", "--firmware ELF"]);
     assert!(!place.path("run").exists());
 }
