@@ -182,8 +182,8 @@ impl Plugged {
     }
 
     /// A board that only classifies: by how light the upper half is, and the lower.
-    pub(crate) fn halves(place: &Workplace) -> Self {
-        Self::new(place, clear(), clear(), |mut line| {
+    pub(crate) fn halves(place: &Workplace, from_host: Way, to_host: Way) -> Self {
+        Self::new(place, from_host, to_host, |mut line| {
             let (mut frame, mut scores) = ([0; 1000], [0.0; 2]);
             let info = Info { classes: 2, revision: None, model: "halves", ..INFO };
             serve(&mut line, &info, &mut frame, &mut scores, &mut Halves).unwrap();
@@ -272,6 +272,17 @@ pub(crate) fn frame_of_version(version: u8) -> Vec<u8> {
     });
     let content = content.unwrap();
     [&[0, content.len() as u8 + 1], content.as_slice(), &[0]].concat()
+}
+
+/// Loses what is read at the `lost`th time, counted from 1.
+pub(crate) fn losing_read(lost: usize) -> Way {
+    let mut count = 0;
+    Box::new(move |bytes| {
+        count += 1;
+        if count == lost {
+            bytes.clear();
+        }
+    })
 }
 
 /// Turns a bit of every `period`th byte.

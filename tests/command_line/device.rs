@@ -14,7 +14,7 @@ use mirage_core::link::{Fault, Info, Reply, Request};
 use mirage_firmware::{Model, model};
 use serial2::SerialPort;
 
-use crate::board::{INFO, Plugged, bytes, clear, frame_of_version, losing, noise};
+use crate::board::{INFO, Plugged, bytes, clear, frame_of_version, losing, losing_read, noise};
 use crate::program::{Workplace, assert_refused, seal};
 use crate::resume::assert_same;
 
@@ -165,7 +165,7 @@ fn ports_that_are_none_are_named() {
 fn a_port_that_one_may_not_open_is_named() {
     let place = Workplace::new();
     place.write("port", "");
-    fs::set_permissions(place.path("port"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(place.path("port"), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(place.path("port")).is_ok() {
         println!("skipped: a port without permission: this user may open everything");
         return;
@@ -282,7 +282,7 @@ fn boards_that_would_not_compute_the_same_are_refused() {
     place.refuse(&format!("{line} --model other.q8"), &["--model", "other.q8", "strange"]);
     drop(board);
     fs::remove_file(place.path("board")).unwrap();
-    let _board = Plugged::halves(&place);
+    let _board = Plugged::halves(&place, clear(), clear());
     place.refuse(&line, &["only classifies", "evolve --device"]);
     assert!(!place.path("run").exists());
 }
@@ -305,12 +305,17 @@ fn a_model_of_ones_own_is_replayed() {
     assert_eq!(place.manifest("run")["model"]["name"], "own.q8");
 }
 
-/// The board unplugged after some frames, at any place of one.
+/// The board unplugged after some frames, in the middle of one.
 #[test]
 fn an_unplugged_boards_run_goes_on_here() {
     let place = Workplace::new();
     let digest = on_host(&place, "");
-    for (run, frames) in [1, 2, 5, 20, 40, 55].into_iter().enumerate() {
+    let evolve = "device evolve --port";
+    let tries = [1, 2, 5, 20, 40, 55]
+        .map(|frames| (evolve, frames))
+        .into_iter()
+        .chain([5, 70].map(|frames| ("evolve --device", frames)));
+    for (run, (command, frames)) in tries.enumerate() {
         let (mut sent, unplugged) = (0, Arc::new(AtomicBool::new(false)));
         let signal = Arc::clone(&unplugged);
         let to_host = Box::new(move |frame: &mut Vec<u8>| {
@@ -322,7 +327,7 @@ fn an_unplugged_boards_run_goes_on_here() {
             }
         });
         let board = Plugged::carrying(&place, model::MODEL, clear(), to_host);
-        let line = format!("device evolve --port unix:board {RUN} --out run{run}");
+        let line = format!("{command} unix:board {RUN} --out run{run}");
         let mut command = place.command(&line);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         while !unplugged.load(Ordering::Relaxed) {
@@ -332,10 +337,8 @@ fn an_unplugged_boards_run_goes_on_here() {
         drop(board);
         fs::remove_file(place.path("board")).unwrap();
         let output = child.wait_with_output().unwrap();
-        let folder = format!("--out run{run}");
-        let words =
-            ["unix:board", "has gone", "of 6 generations", "mirage evolve --resume", &folder];
-        assert_refused(&output, &line, &words);
+        let go_on = format!("mirage evolve --resume --out run{run}");
+        assert_refused(&output, &line, &["unix:board", "has gone", "of 6 generations", &go_on]);
         place.succeed(&format!("report run{run}"));
         place.succeed(&format!("evolve --resume --out run{run}"));
         assert_eq!(place.digest(&format!("run{run}")), digest, "{frames} frames");
@@ -435,6 +438,23 @@ fn every_lost_frame_is_made_up_for() {
     }
 }
 
+/// Info, stop, evolve, and one of the questions at the end.
+#[test]
+fn every_lost_request_is_sent_again() {
+    let place = Workplace::new();
+    let digest = on_host(&place, "");
+    for lost in [1, 2, 3, 6] {
+        let way = losing_read(lost);
+        let board = Plugged::carrying(&place, model::MODEL, way, clear());
+        let line = format!("device evolve --port unix:board {RUN} --out run{lost}");
+        let text = place.succeed(&line);
+        assert!(text.ends_with(&format!("agree: digest {digest}\n")), "{lost}: {text}");
+        assert_same(&place, "host", &format!("run{lost}"));
+        drop(board);
+        fs::remove_file(place.path("board")).unwrap();
+    }
+}
+
 type Loses = Box<dyn FnMut(&Reply<'_>) -> bool + Send>;
 
 #[test]
@@ -490,7 +510,7 @@ fn a_board_in_the_loop_gives_the_bits_of_this_machine() {
 #[test]
 fn a_classifier_of_ones_own_is_fooled_over_a_bad_line() {
     let place = Workplace::new();
-    let board = Plugged::halves(&place);
+    let board = Plugged::halves(&place, noise(4001), noise(499));
     let run = place.json(&format!("evolve --device unix:board {RUN} --out run"));
     assert_eq!(run["model"], "halves");
     assert_eq!(run["classes"], 2);

@@ -42,20 +42,6 @@ pub enum EvolveError {
     /// The folder or the model cannot be used.
     #[error("{0}")]
     Run(#[from] RunError),
-    /// The board stopped on the way.
-    #[error(
-        "{source}; {done} of {generations} generations are kept in {folder}: go on without the board by `mirage evolve --resume --out {folder}`"
-    )]
-    Stopped {
-        /// Generations that are whole.
-        done: u32,
-        /// Generations asked for.
-        generations: u32,
-        /// The run folder.
-        folder: String,
-        /// What happened.
-        source: DeviceError,
-    },
     /// The board's algorithm is another revision, or it has none.
     #[error("port {port}: {}", match found {
         Some(found) => format!(
@@ -216,14 +202,10 @@ where
         ticks: Ticks::default(),
     };
     if let Err(error) = follower.follow(observe) {
-        follower.journal.save(follower.mirror.archive())?;
         return Err(match error {
-            EvolveError::Device(source) => EvolveError::Stopped {
-                done: follower.mirror.generations(),
-                generations: plan.generations,
-                folder: folder.path().display().to_string(),
-                source,
-            },
+            EvolveError::Device(error) => {
+                follower.journal.stop(follower.mirror.archive(), error.into()).into()
+            }
             error => error,
         });
     }
