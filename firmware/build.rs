@@ -39,6 +39,10 @@ const CPPN_WORDS: usize = 160;
 const DEFAULT_MODEL: &str = "host/models/lenet.q8";
 
 fn main() {
+    println!("cargo::rustc-check-cfg=cfg(armv6m)");
+    if env::var("TARGET").is_ok_and(|target| target.starts_with("thumbv6m-")) {
+        println!("cargo::rustc-cfg=armv6m");
+    }
     println!("cargo::rerun-if-env-changed=MIRAGE_MODEL");
     println!("cargo::rerun-if-changed=build.rs");
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));

@@ -1,7 +1,7 @@
 //! What only the processor itself can tell, in lines of text on the serial port:
 //!
-//! * whether the kernel of the `dsp` feature gives the integers of the portable one, also
-//!   for numbers of rows and patches that no model here has;
+//! * whether the processor's kernel gives the integers of the portable one, also for
+//!   numbers of rows and patches that no model here has;
 //! * how many ticks it takes to draw a CPPN of sixteen nodes.
 
 #![no_std]
@@ -13,9 +13,11 @@ use embedded_io::Write;
 use mirage_core::evolve::CPPN;
 use mirage_core::genome::{Cppn, CppnSettings, Genome};
 use mirage_core::image::Shape;
+use mirage_core::nn::{Kernel, Portable, row_stride};
 use mirage_core::rng::Stream;
 use mirage_firmware::Board;
 use mirage_firmware::board::mps2::{self, Uart};
+use mirage_firmware::kernel::KERNEL;
 use panic_halt as _;
 
 /// Prints to the serial port.
@@ -57,11 +59,7 @@ fn draw(board: &impl Board) -> u32 {
 
 /// Multiplies random numbers by both kernels: how many products there were, or the first
 /// size that they differ in (rows, patches, depth).
-#[cfg(feature = "dsp")]
 fn compare() -> Result<u32, (usize, usize, usize)> {
-    use mirage_core::nn::{Kernel, Portable, row_stride};
-    use mirage_firmware::dsp::Dsp;
-
     let mut products = 0;
     let mut rng = Stream::new(2, 0, 0);
     let (mut weights, mut patches) = ([0u8; 5 * 128], [0i16; 5 * 128]);
@@ -78,7 +76,7 @@ fn compare() -> Result<u32, (usize, usize, usize)> {
                 patches.fill_with(|| rng.below(511) as i16 - 255);
                 let (mut expected, mut found) = ([1; 25], [2; 25]);
                 Portable.multiply(weights, patches, depth, &mut expected[..rows * count]);
-                Dsp.multiply(weights, patches, depth, &mut found[..rows * count]);
+                KERNEL.multiply(weights, patches, depth, &mut found[..rows * count]);
                 if expected[..rows * count] != found[..rows * count] {
                     return Err((rows, count, depth));
                 }
@@ -94,7 +92,6 @@ fn main() -> ! {
     let (board, uart) = mps2::start();
     let mut text = Text(uart);
     // Writing to the serial port does not fail.
-    #[cfg(feature = "dsp")]
     let _ = match compare() {
         Ok(products) => writeln!(text, "kernels agree on {products} products"),
         Err((r, p, d)) => writeln!(text, "kernels differ: {r} rows, {p} patches, depth {d}"),

@@ -8,8 +8,8 @@
 //! * [`Application`] is a device that answers a host.
 //! * [`serve`] answers for any [`Classifier`](mirage_core::image::Classifier), for
 //!   firmware that leaves evolving to the host.
-//! * `board` has what the programs in `src/bin` need of their boards; here, and in the
-//!   arithmetic of the `dsp` feature, is all `unsafe` code.
+//! * `board` has what the programs in `src/bin` need of their boards; there, and in the
+//!   assembly of [`kernel`], is all `unsafe` code.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -19,9 +19,8 @@ mod application;
 #[allow(unsafe_code, reason = "registers and the stack are raw memory")]
 pub mod board;
 mod device;
-#[cfg(feature = "dsp")]
-pub mod dsp;
 mod genome;
+pub mod kernel;
 mod link;
 mod memory;
 pub mod model;

@@ -83,7 +83,8 @@ fn sizes(firmware: &Path) -> [u64; 2] {
     let (mut flash, mut ram) = (0, 0);
     for section in file.sections() {
         let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
-        if !sh_flags.contains(SHF_ALLOC) {
+        // On RISC-V all memory that is left is a section for the stack.
+        if !sh_flags.contains(SHF_ALLOC) || section.name() == Ok(".stack") {
             continue;
         }
         let is_written = sh_flags.contains(SHF_WRITE);

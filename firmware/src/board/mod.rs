@@ -10,13 +10,8 @@ mod stack;
 #[cfg(feature = "virt")]
 pub mod virt;
 
+use crate::kernel::KERNEL;
 use crate::{Application, Board, Link, model};
-
-/// The fastest kernel for the board.
-#[cfg(feature = "dsp")]
-const KERNEL: crate::dsp::Dsp = crate::dsp::Dsp;
-#[cfg(not(feature = "dsp"))]
-const KERNEL: mirage_core::nn::Portable = mirage_core::nn::Portable;
 
 /// Runs the application for the firmware's model; a program's whole `main`.
 pub fn run(board: impl Board, link: impl Link) -> ! {

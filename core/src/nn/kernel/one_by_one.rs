@@ -127,13 +127,18 @@ fn multiply_add<const R: usize, const P: usize>(
     sums: &mut [[i32; R]; P],
 ) {
     let mut local = *sums;
-    for k in 0..ROW_ALIGN {
-        for p in 0..P {
-            for r in 0..R {
-                let product = i32::from(rows[r][k] as i8) * i32::from(columns[p][k]);
-                local[p][r] = local[p][r].wrapping_add(product);
+    // Written out: a compiler that optimises for size keeps a loop, and with it an index
+    // that takes registers from the sums.
+    macro_rules! multiply_add_at {
+        ($($k:literal)*) => {$(
+            for p in 0..P {
+                for r in 0..R {
+                    let product = i32::from(rows[r][$k] as i8) * i32::from(columns[p][$k]);
+                    local[p][r] = local[p][r].wrapping_add(product);
+                }
             }
-        }
+        )*};
     }
+    multiply_add_at!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
     *sums = local;
 }
