@@ -7,6 +7,10 @@ mod bad_data;
 mod bad_folder;
 mod bad_model;
 mod bad_option;
+#[cfg(unix)]
+mod board;
+#[cfg(unix)]
+mod device;
 mod output;
 mod program;
 mod resume;

@@ -130,7 +130,9 @@ pub(crate) fn contents(folder: &Path) -> Contents {
         if path.is_dir() {
             found.extend(contents(&path));
         } else {
-            found.insert(path.clone(), Some(fs::read(&path).unwrap()));
+            // A socket has nothing to read.
+            let bytes = path.is_file().then(|| fs::read(&path).unwrap());
+            found.insert(path, bytes);
         }
     }
     found

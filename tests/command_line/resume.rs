@@ -10,7 +10,7 @@ const FILES: [&str; 5] =
     ["history.csv", "lineage.csv", "champions.npz", "champions/0.png", "gallery.png"];
 
 /// Both runs have the same archive, tables and pictures.
-fn assert_same(place: &Workplace, one: &str, other: &str) {
+pub(crate) fn assert_same(place: &Workplace, one: &str, other: &str) {
     assert_eq!(place.digest(one), place.digest(other), "{one}, {other}");
     for file in FILES {
         let (a, b) = (place.read(&format!("{one}/{file}")), place.read(&format!("{other}/{file}")));

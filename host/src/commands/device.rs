@@ -94,7 +94,7 @@ struct BoardArgs {
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
     /// Run this firmware in the emulator instead of building one
-    #[arg(long, value_name = "ELF", requires = "emulate")]
+    #[arg(long, value_name = "ELF", conflicts_with = "port")]
     firmware: Option<PathBuf>,
 }
 
@@ -220,6 +220,7 @@ impl EvolveArgs {
         mut connection: Connection,
         model: Option<&Model>,
     ) -> Result<Answer, DeviceCommandError> {
+        evolve::check_revision(&connection)?;
         let info = connection.info().clone();
         let built_in;
         let model = match (model, Model::built_in(&info.model_sha256)) {

@@ -261,10 +261,22 @@ impl Connection {
         Ok(self.line.events.pop_front())
     }
 
-    /// Whether a generation ended of which [`event`](Self::event) has not told yet.
+    /// Whether there is something that [`event`](Self::event) has yet to say.
     pub(super) fn has_news(&self) -> bool {
-        let is_end = |event: &Event| !matches!(event, Event::Takeover(_));
-        self.line.events.iter().any(is_end)
+        !self.line.events.is_empty()
+    }
+
+    /// Whether the board has told of the end of a later generation than `done`, which
+    /// [`event`](Self::event) has yet to say.
+    pub(super) fn is_past(&self, done: u32) -> bool {
+        let is_later = |event: &Event| match *event {
+            Event::Generation { done: later, .. } | Event::Ended { done: later, .. } => {
+                later > done
+            }
+            Event::Refused(_) => true,
+            Event::Takeover(_) => false,
+        };
+        self.line.events.iter().any(is_later)
     }
 
     /// Ends the board's run; generations done, and the digest.

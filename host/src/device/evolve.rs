@@ -42,20 +42,6 @@ pub enum EvolveError {
     /// The folder or the model cannot be used.
     #[error("{0}")]
     Run(#[from] RunError),
-    /// The board stopped on the way.
-    #[error(
-        "{source}; {done} of {generations} generations are kept in {folder}: go on without the board by `mirage evolve --resume --out {folder}`"
-    )]
-    Stopped {
-        /// Generations that are whole.
-        done: u32,
-        /// Generations asked for.
-        generations: u32,
-        /// The run folder.
-        folder: String,
-        /// What happened.
-        source: DeviceError,
-    },
     /// The board's algorithm is another revision, or it has none.
     #[error("port {port}: {}", match found {
         Some(found) => format!(
@@ -143,7 +129,8 @@ pub fn evolve(
     threads: usize,
     observe: &mut dyn FnMut(Step),
 ) -> Result<Outcome, EvolveError> {
-    check(connection, model)?;
+    check_revision(connection)?;
+    check_model(connection, model)?;
     plan.check_shape(model.shape()).map_err(RunError::from)?;
     match plan.encoding {
         Encoding::Cppn(settings) => compare::<Cppn<CPPN_NODES, CPPN_CONNECTIONS>>(
@@ -155,14 +142,15 @@ pub fn evolve(
     }
 }
 
-/// Checks that the board would compute what the host computes.
-fn check(connection: &Connection, model: &Model) -> Result<(), EvolveError> {
-    let info = connection.info();
-    if info.revision != Some(REVISION) {
-        let (port, found) = (connection.port().to_owned(), info.revision);
-        return Err(EvolveError::Revision { port, found });
+/// Checks that a board evolves by the algorithm that this program has.
+///
+/// # Errors
+/// [`EvolveError::Revision`] if it does not.
+pub fn check_revision(connection: &Connection) -> Result<(), EvolveError> {
+    match connection.info().revision {
+        Some(REVISION) => Ok(()),
+        found => Err(EvolveError::Revision { port: connection.port().to_owned(), found }),
     }
-    check_model(connection, model)
 }
 
 /// Checks that a board carries a model.
@@ -208,19 +196,16 @@ where
         evolution,
         journal,
         began: Instant::now(),
+        beginnings: 0,
         heard: None,
         seen: 0,
         ticks: Ticks::default(),
     };
     if let Err(error) = follower.follow(observe) {
-        follower.journal.save(follower.mirror.archive())?;
         return Err(match error {
-            EvolveError::Device(source) => EvolveError::Stopped {
-                done: follower.mirror.generations(),
-                generations: plan.generations,
-                folder: folder.path().display().to_string(),
-                source,
-            },
+            EvolveError::Device(error) => {
+                follower.journal.stop(follower.mirror.archive(), error.into()).into()
+            }
             error => error,
         });
     }
@@ -279,6 +264,7 @@ struct Follower<'a, G: Genome> {
     /// Digest of an empty archive.
     empty: u64,
     began: Instant,
+    beginnings: u32,
     /// When the board last told of its run.
     heard: Option<Instant>,
     /// Children that it must have tested by then.
@@ -290,38 +276,14 @@ impl<G: Decode + PartialEq> Follower<'_, G> {
     /// Follows the run from its beginning to its end.
     fn follow(&mut self, observe: &mut dyn FnMut(Step)) -> Result<(), EvolveError> {
         self.begin()?;
-        let mut beginnings = 1;
         while self.mirror.generations() < self.plan.generations {
             let Some(event) = self.connection.event(SILENCE)? else {
-                // Whether it is there at all.
-                self.connection.digest()?;
-                if self.connection.has_news() {
-                    continue;
-                }
-                match self.heard {
-                    None if beginnings == TRIES => {
-                        return Err(self.connection.error(Trouble::Unanswered).into());
-                    }
-                    None => {
-                        self.begin()?;
-                        beginnings += 1;
-                    }
-                    Some(heard) if heard.elapsed() > self.patience() => {
-                        let (done, digest) = self.connection.stop()?;
-                        // Without a run a board tells of no generation; its archive is
-                        // that of a run that came to its end, or empty after a reset.
-                        let is_over = done == 0 && digest != self.empty;
-                        self.end(if is_over { self.plan.generations } else { done }, digest)?;
-                    }
-                    Some(_) => {}
-                }
+                self.inquire()?;
                 continue;
             };
             self.heard = Some(Instant::now());
             match event {
-                Event::Takeover(claim) => {
-                    self.note(claim);
-                }
+                Event::Takeover(claim) => self.note(claim),
                 Event::Generation { done, digest, ticks } => {
                     self.ticks.vary += ticks.vary;
                     self.ticks.render += ticks.render;
@@ -339,6 +301,7 @@ impl<G: Decode + PartialEq> Follower<'_, G> {
     }
 
     fn begin(&mut self) -> Result<(), DeviceError> {
+        self.beginnings += 1;
         self.began = Instant::now();
         self.connection.begin(Run {
             preset: &self.plan.preset,
@@ -347,6 +310,29 @@ impl<G: Decode + PartialEq> Follower<'_, G> {
             generations: self.plan.generations,
             scores: false,
         })
+    }
+
+    /// Asks a silent board whether it is there, and does something about a run that was
+    /// not begun, or whose end was lost.
+    fn inquire(&mut self) -> Result<(), EvolveError> {
+        self.connection.digest()?;
+        if self.connection.has_news() {
+            return Ok(());
+        }
+        match self.heard {
+            None if self.beginnings == TRIES => {
+                Err(self.connection.error(Trouble::Unanswered).into())
+            }
+            None => Ok(self.begin()?),
+            Some(heard) if heard.elapsed() > self.patience() => {
+                let (done, digest) = self.connection.stop()?;
+                // Without a run a board tells of no generation; its archive is that of a run
+                // that came to its end, or empty after a reset.
+                let is_over = done == 0 && digest != self.empty;
+                self.end(if is_over { self.plan.generations } else { done }, digest)
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     fn note(&mut self, claim: Claim) {
@@ -385,7 +371,7 @@ impl<G: Decode + PartialEq> Follower<'_, G> {
     fn catch_up(&mut self, done: u32, digest: u64) -> Result<bool, EvolveError> {
         for _ in 0..TRIES {
             let cells = self.cells(done)?;
-            if self.connection.has_news() {
+            if self.connection.is_past(done) {
                 return Ok(false);
             }
             if let Some(cells) = cells

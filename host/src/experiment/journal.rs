@@ -38,6 +38,20 @@ pub enum RunError {
     /// The model cannot be used.
     #[error("{0}")]
     Model(#[from] ModelError),
+    /// The model failed on the way, for example because its board has gone.
+    #[error(
+        "{source}; {done} of {generations} generations are kept: go on by `mirage evolve --resume --out {folder}`"
+    )]
+    Stopped {
+        /// Generations that are whole.
+        done: u32,
+        /// Generations asked for.
+        generations: u32,
+        /// The run folder.
+        folder: String,
+        /// What happened.
+        source: ModelError,
+    },
     /// The run is past the generations that were asked for.
     #[error(
         "--generations {asked}: the run in {folder} has done {done}; ask for at least as many, or choose another --out"
@@ -254,6 +268,20 @@ impl<'a> Journal<'a> {
         self.folder.write_manifest(&manifest)?;
         let summary = Summary::of(&manifest, &history, archive, self.folder);
         Ok((summary, RunRecord { manifest, history, champions: engine.champions()? }))
+    }
+
+    /// Saves the run, which cannot go on for now, at the end of its last whole generation;
+    /// the error that says so.
+    pub fn stop<G: Genome>(&mut self, archive: &HeapArchive<G>, source: ModelError) -> RunError {
+        match self.save(archive) {
+            Err(error) => error,
+            Ok(()) => RunError::Stopped {
+                done: self.state.generations,
+                generations: self.plan.generations,
+                folder: self.folder.path().display().to_string(),
+                source,
+            },
+        }
     }
 
     fn flush(&mut self) -> Result<(), FolderError> {

@@ -62,10 +62,13 @@ where
         engine.restore(archive);
     }
     while journal.generations() < plan.generations {
-        let done = engine.generation(journal.generations(), |child, takeover| {
+        let result = engine.generation(journal.generations(), |child, takeover| {
             journal.take(child.origin, takeover);
-        })?;
-        journal.end_generation(done);
+        });
+        match result {
+            Ok(done) => journal.end_generation(done),
+            Err(error) => return Err(journal.stop(engine.archive(), error)),
+        }
         journal.save_when_due(engine.archive())?;
         observe(journal.progress(engine.archive()));
     }

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirage_core::genome::{Cppn, Direct, Genome};
+use mirage_core::genome::{Cppn, Decode, Direct};
 use mirage_core::image::Shape;
 
 // The few files, not package mirage: its hundreds of dependencies would have to be built
@@ -15,6 +15,7 @@ use mirage_core::image::Shape;
 mod experiment {
     pub mod checkpoint;
     pub mod log;
+    pub mod plan;
     pub mod record;
     pub mod engine {
         use mirage_core::archive::{Archive, Cell};
@@ -35,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn check<G: Genome>(bytes: &[u8], shape: Shape) {
+fn check<G: Decode>(bytes: &[u8], shape: Shape) {
     use experiment::checkpoint::{decode, encode};
 
     if let Ok((state, archive)) = decode::<G>(bytes, IDENTITY, CLASSES, shape) {
