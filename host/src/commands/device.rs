@@ -199,6 +199,7 @@ impl BoardArgs {
         let machine = match &self.place {
             Place { emulate: Some(machine), .. } => machine,
             Place { port: Some(port), .. } => return work(port),
+            // Clap has asked for one of the two.
             Place { .. } => return Ok(Answer::No),
         };
         let firmware = match &self.firmware {

@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use mirage_core::archive::{Archive, Cell};
 use mirage_core::evolve::{CPPN, CPPN_RELEASED, DIRECT_RELEASED};
-use mirage_core::genome::{Cppn, Decode, Direct, Genome};
+use mirage_core::genome::{Cppn, Decode, Direct};
 use mirage_core::image::Shape;
 use mirage_core::rng::Stream;
 use mirage_core::wire::Reader;
