@@ -317,18 +317,34 @@ pub fn build(machine: &'static Machine, model: Option<&Model>) -> Result<PathBuf
     if let Some(model) = model.filter(|model| !model.is_int8()) {
         return Err(EmulatorError::NotInt8(model.name().to_owned()));
     }
+    compile(machine, ["--bin", machine.program], model)
+}
+
+/// Builds one of the firmware's examples for a board; its ELF file.
+///
+/// # Errors
+/// If something that is needed is missing, or cargo fails.
+pub fn build_example(machine: &'static Machine, name: &str) -> Result<PathBuf, EmulatorError> {
+    compile(machine, ["--example", name], None)
+}
+
+fn compile(
+    machine: &'static Machine,
+    [kind, name]: [&str; 2],
+    model: Option<&Model>,
+) -> Result<PathBuf, EmulatorError> {
     // Before the user waits for the build.
     machine.check()?;
     let folder = sources()?;
-    let Machine { program, features, target, .. } = *machine;
+    let Machine { features, target, .. } = *machine;
     let arguments = [
         "build",
         "--profile",
         "firmware",
         "-p",
         "mirage-firmware",
-        "--bin",
-        program,
+        kind,
+        name,
         "--features",
         features,
         "--target",
