@@ -97,5 +97,7 @@ fn main() -> ! {
         Err((r, p, d)) => writeln!(text, "kernels differ: {r} rows, {p} patches, depth {d}"),
     };
     let _ = writeln!(text, "16 nodes drawn in {} ticks", draw(&board));
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }

@@ -6,21 +6,24 @@ use core::convert::Infallible;
 
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 
-use super::register::Register;
+use super::register::{Register, registers};
 use super::stack;
 use crate::Board;
 
 /// Clock of the processor and its peripherals.
 const HERTZ: u32 = 25_000_000;
 
-// SAFETY: registers of UART 0 and timer 0 of the AN385 and AN386.
-const UART_DATA: Register<u32> = unsafe { Register::at(0x4000_4000) };
-const UART_STATE: Register<u32> = unsafe { Register::at(0x4000_4004) };
-const UART_CTRL: Register<u32> = unsafe { Register::at(0x4000_4008) };
-const UART_BAUDDIV: Register<u32> = unsafe { Register::at(0x4000_4010) };
-const TIMER_CTRL: Register<u32> = unsafe { Register::at(0x4000_0000) };
-const TIMER_VALUE: Register<u32> = unsafe { Register::at(0x4000_0004) };
-const TIMER_RELOAD: Register<u32> = unsafe { Register::at(0x4000_0008) };
+// Registers of UART 0 and timer 0 of the AN385 and AN386.
+registers!(
+    u32:
+    UART_DATA = 0x4000_4000
+    UART_STATE = 0x4000_4004
+    UART_CTRL = 0x4000_4008
+    UART_BAUDDIV = 0x4000_4010
+    TIMER_CTRL = 0x4000_0000
+    TIMER_VALUE = 0x4000_0004
+    TIMER_RELOAD = 0x4000_0008
+);
 
 const STATE_SENDING: u32 = 1 << 0;
 const STATE_RECEIVED: u32 = 1 << 1;

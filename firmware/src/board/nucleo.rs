@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 use mirage_core::link::BAUD;
 
-use super::register::Register;
+use super::register::{Register, registers};
 use super::stack;
 use crate::Board;
 
@@ -17,23 +17,26 @@ const HSI: u32 = 16_000_000;
 /// The fastest clock without overdrive: HSI / 16 · 336 / 2.
 const PLL: u32 = 168_000_000;
 
-// SAFETY: registers of the STM32F446: sections 3.9, 6.3, 7.4, 18.4 and 25.6 of RM0390,
+// Registers of the STM32F446: sections 3.9, 6.3, 7.4, 18.4 and 25.6 of RM0390,
 // and the NVIC's of Arm's ARMv7-M manual.
-const FLASH_ACR: Register<u32> = unsafe { Register::at(0x4002_3C00) };
-const RCC_CR: Register<u32> = unsafe { Register::at(0x4002_3800) };
-const RCC_PLLCFGR: Register<u32> = unsafe { Register::at(0x4002_3804) };
-const RCC_CFGR: Register<u32> = unsafe { Register::at(0x4002_3808) };
-const RCC_AHB1ENR: Register<u32> = unsafe { Register::at(0x4002_3830) };
-const RCC_APB1ENR: Register<u32> = unsafe { Register::at(0x4002_3840) };
-const GPIOA_MODER: Register<u32> = unsafe { Register::at(0x4002_0000) };
-const GPIOA_AFRL: Register<u32> = unsafe { Register::at(0x4002_0020) };
-const TIM2_CR1: Register<u32> = unsafe { Register::at(0x4000_0000) };
-const TIM2_CNT: Register<u32> = unsafe { Register::at(0x4000_0024) };
-const USART2_SR: Register<u32> = unsafe { Register::at(0x4000_4400) };
-const USART2_DR: Register<u32> = unsafe { Register::at(0x4000_4404) };
-const USART2_BRR: Register<u32> = unsafe { Register::at(0x4000_4408) };
-const USART2_CR1: Register<u32> = unsafe { Register::at(0x4000_440C) };
-const NVIC_ISER1: Register<u32> = unsafe { Register::at(0xE000_E104) };
+registers!(
+    u32:
+    FLASH_ACR = 0x4002_3C00
+    RCC_CR = 0x4002_3800
+    RCC_PLLCFGR = 0x4002_3804
+    RCC_CFGR = 0x4002_3808
+    RCC_AHB1ENR = 0x4002_3830
+    RCC_APB1ENR = 0x4002_3840
+    GPIOA_MODER = 0x4002_0000
+    GPIOA_AFRL = 0x4002_0020
+    TIM2_CR1 = 0x4000_0000
+    TIM2_CNT = 0x4000_0024
+    USART2_SR = 0x4000_4400
+    USART2_DR = 0x4000_4404
+    USART2_BRR = 0x4000_4408
+    USART2_CR1 = 0x4000_440C
+    NVIC_ISER1 = 0xE000_E104
+);
 
 const ACR_CACHES_AND_5_WAIT_STATES: u32 = 0b111 << 8 | 5;
 const CR_PLL_ON: u32 = 1 << 24;

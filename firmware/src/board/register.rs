@@ -32,3 +32,14 @@ impl<T: Copy + Default + PartialEq + BitAnd<Output = T>> Register<T> {
         self.read() & mask != T::default()
     }
 }
+
+/// Names registers by their addresses: each must be a register of the board as
+/// [`Register::at`] asks for.
+macro_rules! registers {
+    ($type:ty: $($name:ident = $address:literal)*) => {$(
+        // SAFETY: the macro's caller vouches for the address.
+        const $name: Register<$type> = unsafe { Register::at($address) };
+    )*};
+}
+
+pub(super) use registers;

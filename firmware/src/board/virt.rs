@@ -4,16 +4,19 @@ use core::convert::Infallible;
 
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 
-use super::register::Register;
+use super::register::{Register, registers};
 use super::stack;
 use crate::Board;
 
 /// Ticks of the machine's `time` counter per second.
 const HERTZ: u32 = 10_000_000;
 
-// SAFETY: registers of the 16550 UART.
-const UART_DATA: Register<u8> = unsafe { Register::at(0x1000_0000) };
-const UART_STATE: Register<u8> = unsafe { Register::at(0x1000_0005) };
+// Registers of the 16550 UART.
+registers!(
+    u8:
+    UART_DATA = 0x1000_0000
+    UART_STATE = 0x1000_0005
+);
 
 const STATE_RECEIVED: u8 = 1 << 0;
 const STATE_MAY_SEND: u8 = 1 << 5;
