@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mirage_core::archive::{Archive, Cell};
+use mirage_core::genome::Direct;
 use mirage_core::link::{Fault, Info, Reply, Request};
 use mirage_firmware::{Model, model};
 use serial2::SerialPort;
@@ -361,6 +363,26 @@ fn a_board_that_falls_silent_is_given_up() {
     let line = format!("device evolve --port unix:board {RUN} --out run");
     let output = place.command(&line).output().unwrap();
     assert_refused(&output, &line, &["does not answer any more", "mirage evolve --resume"]);
+    place.succeed("evolve --resume --out run");
+    assert_eq!(place.digest("run"), digest);
+}
+
+/// A board that begins, and then knows nothing of a run.
+#[test]
+fn a_board_that_was_reset_is_told_of() {
+    let place = Workplace::new();
+    let digest = on_host(&place, "");
+    let empty = Archive::<Direct<1>, Vec<Cell<_>>>::new(vec![None; 10]);
+    let empty = empty.digest().value();
+    let _board = Plugged::answering(&place, move |request| match request {
+        Request::Info => Reply::Info(Info { model_sha256: model::MODEL.sha256, ..INFO }),
+        Request::Evolve(_) => Reply::Takeover { class: 0, id: 0, confidence: 0.5 },
+        Request::Digest => Reply::Digest(empty),
+        _ => Reply::Ended { done: 0, digest: empty },
+    });
+    let line = format!("device evolve --port unix:board {RUN} --out run");
+    let output = place.command(&line).output().unwrap();
+    assert_refused(&output, &line, &["was it reset?", "0 of 6", "mirage evolve --resume"]);
     place.succeed("evolve --resume --out run");
     assert_eq!(place.digest("run"), digest);
 }
