@@ -1,5 +1,6 @@
 //! Boards behind a port: what they say, what they evolve, and what goes wrong there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mirage_core::archive::{Archive, Cell};
+use mirage_core::genome::Direct;
 use mirage_core::link::{Fault, Info, Reply, Request};
 use mirage_firmware::{Model, model};
 use serial2::SerialPort;
@@ -365,6 +368,26 @@ fn a_board_that_falls_silent_is_given_up() {
     assert_eq!(place.digest("run"), digest);
 }
 
+/// A board that begins, and then knows nothing of a run.
+#[test]
+fn a_board_that_was_reset_is_told_of() {
+    let place = Workplace::new();
+    let digest = on_host(&place, "");
+    let empty = Archive::<Direct<1>, Vec<Cell<_>>>::new(vec![None; 10]);
+    let empty = empty.digest().value();
+    let _board = Plugged::answering(&place, move |request| match request {
+        Request::Info => Reply::Info(Info { model_sha256: model::MODEL.sha256, ..INFO }),
+        Request::Evolve(_) => Reply::Takeover { class: 0, id: 0, confidence: 0.5 },
+        Request::Digest => Reply::Digest(empty),
+        _ => Reply::Ended { done: 0, digest: empty },
+    });
+    let line = format!("device evolve --port unix:board {RUN} --out run");
+    let output = place.command(&line).output().unwrap();
+    assert_refused(&output, &line, &["was it reset?", "0 of 6", "mirage evolve --resume"]);
+    place.succeed("evolve --resume --out run");
+    assert_eq!(place.digest("run"), digest);
+}
+
 #[test]
 fn a_line_that_damages_frames_delays_a_run_and_changes_nothing() {
     for (period, options) in [(997, ""), (211, ""), (1499, "--encoding direct")] {
@@ -434,8 +457,19 @@ fn every_lost_frame_is_made_up_for() {
         let _board = Plugged::carrying(&place, model::MODEL, clear(), way);
         let text = place.succeed(&format!("device evolve --port unix:board {RUN} --out run"));
         assert!(text.ends_with(&format!("agree: digest {digest}\n")), "{lost:?}: {text}");
-        assert!(place.read("host/history.csv") == place.read("run/history.csv"), "{lost:?}");
+        assert_eq!(heights(&place, "run"), heights(&place, "host"), "{lost:?}");
+        place.succeed("report run");
     }
+}
+
+/// The confidence that each class rose to. When it did may be noticed late.
+fn heights(place: &Workplace, run: &str) -> BTreeMap<String, String> {
+    let history = String::from_utf8(place.read(&format!("{run}/history.csv"))).unwrap();
+    let height = |row: &str| {
+        let [_, _, class, confidence] = row.split(',').collect::<Vec<_>>().try_into().unwrap();
+        (class.to_owned(), confidence.to_owned())
+    };
+    history.lines().skip(1).map(height).collect()
 }
 
 /// Info, stop, evolve, and one of the questions at the end.
