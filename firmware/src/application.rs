@@ -28,8 +28,6 @@ struct Job {
     evolution: Evolution<Encoding>,
     generations: u32,
     scores: bool,
-    /// Generations done.
-    done: u32,
     /// Children done in the present generation.
     index: u32,
     takeovers: u32,
@@ -99,11 +97,14 @@ where
                 }
             },
             Ok(Request::Elite(class)) => elite(device, class),
-            Ok(Request::Digest) => Reply::Digest(device.archive().digest().value()),
+            Ok(Request::Digest) => {
+                let (done, digest) = state(device);
+                Reply::Digest { done, digest }
+            }
             Ok(Request::Stop) => {
-                let done = job.map_or(0, |job| job.done);
                 end(link, device, job)?;
-                Reply::Ended { done, digest: device.archive().digest().value() }
+                let (done, digest) = state(device);
+                Reply::Ended { done, digest }
             }
         };
         send(link, number, &reply)
@@ -115,16 +116,15 @@ where
         let Self { link, board, device, job, .. } = self;
         let Some(run) = job else { return Ok(()) };
         let Evolution { children, .. } = run.evolution;
-        let id = u64::from(run.done) * u64::from(children) + u64::from(run.index);
+        let id = u64::from(device.generations()) * u64::from(children) + u64::from(run.index);
         let mut sent = Ok(());
-        let result =
-            device.child(&run.evolution, run.done, run.index, &mut || board.ticks(), |takeover| {
-                run.takeovers += 1;
-                let (class, confidence) = (takeover.class as u32, takeover.confidence);
-                if sent.is_ok() {
-                    sent = send(link, run.number, &Reply::Takeover { class, id, confidence });
-                }
-            });
+        let result = device.child(&run.evolution, run.index, &mut || board.ticks(), |takeover| {
+            run.takeovers += 1;
+            let (class, confidence) = (takeover.class as u32, takeover.confidence);
+            if sent.is_ok() {
+                sent = send(link, run.number, &Reply::Takeover { class, id, confidence });
+            }
+        });
         sent?;
         let Ok((mut scores, ticks)) = result else {
             let refused = Reply::Refused(Fault::Classifier);
@@ -143,15 +143,13 @@ where
             return Ok(());
         }
         device.end_generation();
-        run.done += 1;
         run.index = 0;
-        let digest = device.archive().digest().value();
+        let (done, digest) = state(device);
         let Ticks { vary, render, classify } = core::mem::take(&mut run.ticks);
         let takeovers = core::mem::take(&mut run.takeovers);
-        let done = run.done;
         let reply = Reply::Generation { done, takeovers, digest, vary, render, classify };
         send(link, run.number, &reply)?;
-        if run.done == run.generations {
+        if done == run.generations {
             end(link, device, job)?;
         }
         Ok(())
@@ -179,7 +177,6 @@ impl Job {
             evolution,
             generations: run.generations,
             scores: run.scores,
-            done: 0,
             index: 0,
             takeovers: 0,
             ticks: Ticks::default(),
@@ -195,11 +192,18 @@ fn end<L: Link, K: Kernel, const PIXELS: usize, const CLASSES: usize>(
 ) -> Result<(), L::Error> {
     match job.take() {
         None => Ok(()),
-        Some(Job { number, done, .. }) => {
-            let digest = device.archive().digest().value();
+        Some(Job { number, .. }) => {
+            let (done, digest) = state(device);
             send(link, number, &Reply::Ended { done, digest })
         }
     }
+}
+
+/// Generations that the archive is of, and its digest.
+fn state<K: Kernel, const PIXELS: usize, const CLASSES: usize>(
+    device: &Device<'_, K, PIXELS, CLASSES>,
+) -> (u32, u64) {
+    (device.generations(), device.archive().digest().value())
 }
 
 /// What the board is and carries.

@@ -85,6 +85,8 @@ pub struct Device<'m, K, const PIXELS: usize, const CLASSES: usize> {
     archive: DeviceArchive<'m, PIXELS>,
     /// What children enter.
     next: DeviceArchive<'m, PIXELS>,
+    /// Generations that `archive` is of.
+    generations: u32,
     image: &'m mut [u8; PIXELS],
     arena: &'m mut [u32],
 }
@@ -112,7 +114,10 @@ impl<'m, K: Kernel, const PIXELS: usize, const CLASSES: usize> Device<'m, K, PIX
         }
         let Memory { archive, next, image, arena, frame } = memory;
         let (archive, next) = (empty(archive), empty(next));
-        Ok((Self { network, requirements, kernel, archive, next, image, arena }, frame))
+        Ok((
+            Self { network, requirements, kernel, archive, next, generations: 0, image, arena },
+            frame,
+        ))
     }
 
     /// Shape of the images.
@@ -124,10 +129,11 @@ impl<'m, K: Kernel, const PIXELS: usize, const CLASSES: usize> Device<'m, K, PIX
     pub fn clear(&mut self) {
         self.archive.clear();
         self.next.clear();
+        self.generations = 0;
     }
 
-    /// Makes, draws and classifies child `index` of a generation, and tests it against
-    /// every cell. `report` is called for each that it takes.
+    /// Makes, draws and classifies child `index` of the present generation, and tests it
+    /// against every cell. `report` is called for each that it takes.
     ///
     /// * `now`: a clock that wraps around at 2³².
     ///
@@ -138,14 +144,13 @@ impl<'m, K: Kernel, const PIXELS: usize, const CLASSES: usize> Device<'m, K, PIX
     pub fn child(
         &mut self,
         evolution: &Evolution<Encoding>,
-        generation: u32,
         index: u32,
         now: &mut impl FnMut() -> u32,
         report: impl FnMut(Takeover),
     ) -> Result<([f32; CLASSES], Ticks), ForwardError> {
         let begun = now();
         let mut child = Child::default();
-        evolution.ask_into(&self.archive, generation, index, &mut child);
+        evolution.ask_into(&self.archive, self.generations, index, &mut child);
         let made = now();
         let drawing = cast_slice_mut(self.arena);
         child.genome.render(&evolution.settings, evolution.shape, drawing, self.image);
@@ -167,6 +172,12 @@ impl<'m, K: Kernel, const PIXELS: usize, const CLASSES: usize> Device<'m, K, PIX
     /// Ends a generation: from here on, parents are drawn from the archive as it is.
     pub fn end_generation(&mut self) {
         self.archive.catch_up(&self.next);
+        self.generations = self.generations.saturating_add(1);
+    }
+
+    /// Generations that have ended since [`clear`](Self::clear).
+    pub fn generations(&self) -> u32 {
+        self.generations
     }
 
     /// The archive as of the end of the last generation.

@@ -204,10 +204,10 @@ fn what_is_asked_during_a_generation_is_answered_as_of_the_last() {
     let script = vec![(0, bytes(1, Request::Evolve(RUN))), (75, bytes(2, Request::Digest))];
     replies(script, |_, reply| match reply {
         Reply::Generation { digest, .. } => digests.push(digest),
-        Reply::Digest(digest) => asked = Some((digests.len(), digest)),
+        Reply::Digest { done, digest } => asked = Some((digests.len(), done, digest)),
         _ => {}
     });
-    assert_eq!(asked, Some((2, digests[1])));
+    assert_eq!(asked, Some((2, 2, digests[1])));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn without_a_run_stop_and_digest_are_answered_too() {
     replies(script, |number, reply| seen.push((number, format!("{reply:?}"))));
     assert_eq!(seen.len(), 2);
     assert!(seen[0].1.starts_with("Ended { done: 0"), "{seen:?}");
-    assert!(seen[1].1.starts_with("Digest("), "{seen:?}");
+    assert!(seen[1].1.starts_with("Digest { done: 0"), "{seen:?}");
 }
 
 /// The confidences of an image by the network itself.

@@ -27,9 +27,9 @@ fn digest(model: &[u8], preset: &str, seed: &str, children: &str, generations: &
     let evolution = Evolution { seed, children, shape: network.input(), settings };
     let mut memory = Box::new(LenetMemory::new());
     let (mut device, _) = Device::new(network, Portable, &mut memory).unwrap();
-    for generation in 0..generations {
+    for _ in 0..generations {
         for index in 0..children {
-            device.child(&evolution, generation, index, &mut || 0, |_| {}).unwrap();
+            device.child(&evolution, index, &mut || 0, |_| {}).unwrap();
         }
         device.end_generation();
     }
@@ -64,7 +64,7 @@ fn a_cleared_device_begins_anew() {
     let (mut device, _) = Device::new(network, Portable, &mut memory).unwrap();
     let mut first_child = || {
         device.clear();
-        let result = device.child(&evolution, 0, 0, &mut || 0, |_| {}).unwrap();
+        let result = device.child(&evolution, 0, &mut || 0, |_| {}).unwrap();
         device.end_generation();
         (result, device.archive().digest())
     };
@@ -80,7 +80,7 @@ fn a_clock_that_wraps_around_is_read_right() {
     let (mut device, _) = Device::new(network, Portable, &mut memory).unwrap();
     let mut readings = [u32::MAX - 9, u32::MAX, 4, 6].into_iter();
     let mut now = || readings.next().unwrap();
-    let (_, ticks) = device.child(&evolution, 0, 0, &mut now, |_| {}).unwrap();
+    let (_, ticks) = device.child(&evolution, 0, &mut now, |_| {}).unwrap();
     assert_eq!((ticks.vary, ticks.render, ticks.classify), (9, 5, 2));
 }
 

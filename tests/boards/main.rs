@@ -251,7 +251,7 @@ fn ten_thousand_damaged_frames_and_then_a_good_one() {
         line.stream.write_all(part).unwrap();
         line.send(7, Request::Digest);
         line.wait(|number, reply| match reply {
-            Reply::Digest(_) if number == 7 => Some(()),
+            Reply::Digest { .. } if number == 7 => Some(()),
             Reply::Refused(Fault::Checksum | Fault::TooLong) => {
                 refused += 1;
                 None

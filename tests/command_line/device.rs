@@ -378,7 +378,7 @@ fn a_board_that_was_reset_is_told_of() {
     let _board = Plugged::answering(&place, move |request| match request {
         Request::Info => Reply::Info(Info { model_sha256: model::MODEL.sha256, ..INFO }),
         Request::Evolve(_) => Reply::Takeover { class: 0, id: 0, confidence: 0.5 },
-        Request::Digest => Reply::Digest(empty),
+        Request::Digest => Reply::Digest { done: 0, digest: empty },
         _ => Reply::Ended { done: 0, digest: empty },
     });
     let line = format!("device evolve --port unix:board {RUN} --out run");

@@ -342,7 +342,7 @@ mod tests {
                 confidence: 1.0,
                 genome: &image[..500],
             },
-            Reply::Digest(digest),
+            Reply::Digest { done, digest },
             Reply::Refused(Fault::Classifier),
         ] {
             round_trip(reply, &mut receiver());

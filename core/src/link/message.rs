@@ -32,8 +32,9 @@ pub enum Request<'a> {
     Elite(u32),
     /// The digest of the archive. Answered by [`Reply::Digest`].
     Digest,
-    /// End the run after the present child. Answered by the run's [`Reply::Ended`] and,
-    /// whether or not there was a run, by one of its own.
+    /// End the run after the present child; its archive stays as of the end of the last
+    /// generation. Answered by the run's [`Reply::Ended`] and, whether or not there was
+    /// a run, by one of its own.
     Stop,
 }
 
@@ -85,7 +86,7 @@ pub enum Reply<'a> {
     },
     /// The run is over, or there was none.
     Ended {
-        /// Generations done.
+        /// Generations that the archive is of.
         done: u32,
         /// Digest of the archive.
         digest: u64,
@@ -104,7 +105,12 @@ pub enum Reply<'a> {
         genome: &'a [u8],
     },
     /// The digest of the archive.
-    Digest(u64),
+    Digest {
+        /// Generations that the archive is of; 0 before the first run.
+        done: u32,
+        /// Its digest.
+        digest: u64,
+    },
     /// The request cannot be answered.
     Refused(Fault),
 }

@@ -22,8 +22,8 @@
 //!
 //! # Example
 //!
-//! Request 7 is [`Request::Digest`]; the board answers that the archive's digest is
-//! 300, which is ac 02 as a varint; and it refuses a frame that was damaged.
+//! Request 7 is [`Request::Digest`]; the board answers that its archive of 5 generations
+//! has the digest 300, which is ac 02 as a varint; and it refuses a frame that was damaged.
 //!
 //! ```
 //! use mirage_core::link::{Fault, Message, Reply, Request, send};
@@ -41,8 +41,8 @@
 //!     [0x00, 0x08, 0x01, 0x07, 0x04, 0xfb, 0xe1, 0xaf, 0xb6, 0x00],
 //! );
 //! assert_eq!(
-//!     sent(7, Reply::Digest(300)),
-//!     [0x00, 0x0a, 0x01, 0x07, 0x06, 0xac, 0x02, 0x6f, 0x08, 0xa4, 0x8e, 0x00],
+//!     sent(7, Reply::Digest { done: 5, digest: 300 }),
+//!     [0x00, 0x0b, 0x01, 0x07, 0x06, 0x05, 0xac, 0x02, 0xe8, 0xa1, 0xa2, 0x07, 0x00],
 //! );
 //! // The zeros of number and fault become codes.
 //! assert_eq!(

@@ -216,10 +216,10 @@ impl Connection {
         Ok(())
     }
 
-    /// The digest of the board's archive.
-    pub(super) fn digest(&mut self) -> Result<u64, DeviceError> {
+    /// Generations that the board's archive is of, and its digest.
+    pub(super) fn digest(&mut self) -> Result<(u32, u64), DeviceError> {
         let answer = self.line.request(&Request::Digest, &PATIENCE, |reply| match *reply {
-            Reply::Digest(digest) => Some(digest),
+            Reply::Digest { done, digest } => Some((done, digest)),
             _ => None,
         });
         self.at_port(answer)

@@ -189,7 +189,6 @@ where
     let (journal, _) = Journal::open::<G>(plan, model, folder, machine, false)?;
     let mirror = Mirror::new(evolution.clone(), model.classes());
     let mut follower = Follower {
-        empty: mirror.archive().digest().value(),
         mirror,
         connection,
         plan,
@@ -261,8 +260,6 @@ struct Follower<'a, G: Genome> {
     evolution: Evolution<G::Settings>,
     mirror: Mirror<G>,
     journal: Journal<'a>,
-    /// Digest of an empty archive.
-    empty: u64,
     began: Instant,
     beginnings: u32,
     /// When the board last told of its run.
@@ -315,7 +312,7 @@ impl<G: Decode + PartialEq> Follower<'_, G> {
     /// Asks a silent board whether it is there, and does something about a run that was
     /// not begun, or whose end was lost.
     fn inquire(&mut self) -> Result<(), EvolveError> {
-        self.connection.digest()?;
+        let (done, digest) = self.connection.digest()?;
         if self.connection.has_news() {
             return Ok(());
         }
@@ -324,12 +321,12 @@ impl<G: Decode + PartialEq> Follower<'_, G> {
                 Err(self.connection.error(Trouble::Unanswered).into())
             }
             None => Ok(self.begin()?),
+            // The end of a generation was lost, or the board was reset.
+            Some(_) if done > self.mirror.generations() => self.reach(done, digest),
+            Some(_) if done < self.mirror.generations() => self.end(done, digest),
             Some(heard) if heard.elapsed() > self.patience() => {
                 let (done, digest) = self.connection.stop()?;
-                // Without a run a board tells of no generation; its archive is that of a run
-                // that came to its end, or empty after a reset.
-                let is_over = done == 0 && digest != self.empty;
-                self.end(if is_over { self.plan.generations } else { done }, digest)
+                self.end(done, digest)
             }
             Some(_) => Ok(()),
         }
@@ -412,7 +409,7 @@ impl<G: Decode + PartialEq> Follower<'_, G> {
     fn confirm(&mut self) -> Result<(), EvolveError> {
         let digest = self.mirror.archive().digest().value();
         let cells = self.cells(self.plan.generations)?;
-        let is_same = self.connection.digest()? == digest
+        let is_same = self.connection.digest()?.1 == digest
             && cells.is_some_and(|cells| cells == self.mirror.archive().cells());
         if is_same {
             return Ok(());
