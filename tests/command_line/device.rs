@@ -550,7 +550,7 @@ fn a_classifier_of_ones_own_is_fooled_over_a_bad_line() {
     assert_eq!(run["classes"], 2);
     assert!(run["median_confidence"].as_f64().unwrap() > 0.5, "{run}");
     place.succeed("evolve --device unix:board --resume --generations 8 --out run");
-    place.refuse("report run", &["halves", "--model"]);
+    place.refuse("report run", &["halves", "on a board", "--device"]);
     drop(board);
     let digest = place.digest("run");
     place.refuse("evolve --device unix:board --resume --generations 9 --out run", &["unix:board"]);

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::{OutputError, print};
 use crate::experiment::folder::{Folder, FolderError};
 use crate::experiment::journal::RunError;
+use crate::experiment::record::ModelRecord;
 use crate::experiment::run;
 use crate::model::{Model, ModelError};
 use crate::report::{self, ReportError};
@@ -31,6 +32,16 @@ pub enum ReportCommandError {
     /// The run's model cannot be used.
     #[error("{0}, or name the run's model with --model")]
     Model(#[from] ModelError),
+    /// The run's model is on a board, and nowhere else.
+    #[error(
+        "{0}: this run's model, {model}, is on a board; its report is made when it ends: mirage evolve --resume --device PORT --out {0}", .folder.display()
+    )]
+    OnBoard {
+        /// The run folder.
+        folder: PathBuf,
+        /// The board's name for the model.
+        model: String,
+    },
     /// The run cannot be read.
     #[error("{0}")]
     Run(#[from] RunError),
@@ -49,6 +60,10 @@ pub enum ReportCommandError {
 pub fn run(args: &ReportArgs) -> Result<(), ReportCommandError> {
     let folder = Folder::new(&args.run);
     let manifest = folder.manifest()?;
+    if args.model.is_none() && manifest.model.kind == ModelRecord::BOARD {
+        let (folder, model) = (args.run.clone(), manifest.model.name);
+        return Err(ReportCommandError::OnBoard { folder, model });
+    }
     let model = Model::load(args.model.as_deref().unwrap_or(&manifest.model.name))?;
     let record = run::record(&model, &folder)?;
     report::write_all(&record, folder.path())?;

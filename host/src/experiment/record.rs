@@ -52,6 +52,11 @@ pub struct ModelRecord {
     pub labels: Vec<String>,
 }
 
+impl ModelRecord {
+    /// The kind of a model that is known by its board only.
+    pub const BOARD: &str = "board";
+}
+
 /// The machine of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRecord {

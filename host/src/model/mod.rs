@@ -211,7 +211,7 @@ impl Model {
         let kind = match self.kind {
             Kind::Int8(_) => "int8",
             Kind::Onnx(_) => "onnx",
-            Kind::Board(_) => "board",
+            Kind::Board(_) => ModelRecord::BOARD,
         };
         ModelRecord {
             name: self.name.clone(),
