@@ -7,8 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 
+use mirage_core::genome::Cppn;
+use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
 use mirage_core::nn::Network;
 use sha2::{Digest, Sha256};
+
+/// What a board's archive has room for, beside images.
+type Genome = Cppn<CPPN_NODES, CPPN_CONNECTIONS>;
 
 /// Memory of a board: where it begins and how many bytes it has.
 struct Board {
@@ -29,11 +34,8 @@ const BOARDS: [Board; 3] = [
 const PROGRAM: u32 = 48 * KIB;
 /// Static memory beside what depends on the model, rounded up.
 const OTHER_RAM: u32 = KIB;
-/// What the stack needs, rounded up.
-const STACK: u32 = 8 * KIB;
-
-/// Words that hold any CPPN's bytes, and what drawing one of its pixels takes.
-const CPPN_WORDS: usize = 160;
+/// What the stack needs beside what depends on the model, rounded up.
+const STACK: u32 = 4 * KIB;
 
 /// The model, unless `MIRAGE_MODEL` names another.
 const DEFAULT_MODEL: &str = "host/models/lenet.q8";
@@ -65,9 +67,14 @@ fn main() {
         Err(error) => fail(format!("{error}; make a model with `mirage quantize`")),
     };
     let needs = Needs::of(&network);
-    let board = BOARDS
-        .iter()
-        .find(|board| env::var_os(format!("CARGO_FEATURE_{}", board.feature)).is_some());
+    let is_chosen =
+        |board: &&Board| env::var_os(format!("CARGO_FEATURE_{}", board.feature)).is_some();
+    let mut boards = BOARDS.iter().filter(is_chosen);
+    let board = boards.next();
+    if boards.next().is_some() {
+        println!("cargo::error=--features: more than one board; a program is for one");
+        exit(1);
+    }
     // Other targets have no memory map: there the library is built for tests.
     if let Some(board) =
         board.filter(|_| env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none"))
@@ -101,7 +108,7 @@ impl Needs {
         Self {
             shape: [input.height, input.width, input.channels],
             classes: network.classes(),
-            arena: (scratch.sums + halves.div_ceil(2)).max(CPPN_WORDS),
+            arena: (scratch.sums + halves.div_ceil(2)).max(Genome::MAX_BYTES.div_ceil(4)),
         }
     }
 
@@ -109,11 +116,12 @@ impl Needs {
         self.shape.iter().product()
     }
 
-    /// Static memory, bytes: two archives, one image, one frame, the arena.
+    /// Memory that depends on the model, bytes: in statics two archives, one image, one
+    /// frame and the arena; on the stack one genome and a few lists of scores.
     fn ram(&self) -> usize {
-        // An elite with a genome as large as an image; a CPPN is never larger than 640.
-        let elite = 64 + self.pixels().max(640);
-        2 * self.classes * elite + 2 * self.pixels() + 128 + 4 * self.arena
+        let genome = self.pixels().max(size_of::<Genome>());
+        let statics = 2 * self.classes * (64 + genome) + 2 * self.pixels() + 128 + 4 * self.arena;
+        statics + genome + 16 * self.classes
     }
 
     fn fit(&self, blob: usize, board: &Board) -> Result<(), String> {
@@ -126,6 +134,9 @@ impl Needs {
                  the board has {has}; give a smaller model or another board"
             ))
         };
+        if self.classes < 2 {
+            return Err("the model has one class, of which it is always sure".into());
+        }
         check("flash", blob, PROGRAM, board.flash.1)?;
         check("RAM", self.ram(), OTHER_RAM + STACK, board.ram.1)
     }

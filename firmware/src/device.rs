@@ -5,8 +5,9 @@ use core::fmt;
 use bytemuck::cast_slice_mut;
 use mirage_core::archive::{Archive, Cell, Takeover};
 use mirage_core::evolve::{Child, Encoding, Evolution};
-use mirage_core::genome::Genome as _;
+use mirage_core::genome::{Cppn, Genome as _};
 use mirage_core::image::{Classifier, Shape};
+use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
 use mirage_core::math::softmax;
 use mirage_core::nn::{BlobError, ForwardError, Kernel, Network, Requirements, Scratch};
 
@@ -36,7 +37,7 @@ pub enum DeviceError {
         /// Bytes of the memory's.
         memory: usize,
     },
-    /// The arena is too small for the network, or to draw one pixel.
+    /// The arena is too small for the network, for a genome, or to draw one pixel.
     Arena {
         /// Words that are needed.
         needed: usize,
@@ -108,7 +109,8 @@ impl<'m, K: Kernel, const PIXELS: usize, const CLASSES: usize> Device<'m, K, PIX
             return Err(DeviceError::Pixels { network: network.input().len(), memory: PIXELS });
         }
         let requirements = network.requirements(1);
-        let needed = words(&requirements).max(Genome::<PIXELS>::scratch_len(1));
+        let genome = PIXELS.max(Cppn::<CPPN_NODES, CPPN_CONNECTIONS>::MAX_BYTES).div_ceil(4);
+        let needed = words(&requirements).max(Genome::<PIXELS>::scratch_len(1)).max(genome);
         if ARENA < needed {
             return Err(DeviceError::Arena { needed, found: ARENA });
         }

@@ -132,10 +132,10 @@ const RUN: Run<'_> =
 /// From `tests/data/golden.csv`.
 const DIGEST: u64 = 0x27eb_98fb_c23d_3867;
 
-/// How a run ended, and what else was answered: numbers and names of the replies.
 /// How a run ended, if it did: generations and digest.
 type End = Option<(u32, u64)>;
 
+/// How a run ended, and what else was answered: numbers and names of the replies.
 fn ended(script: Vec<(usize, Vec<u8>)>) -> (End, Vec<(u8, String)>) {
     let mut end = None;
     let mut others = Vec::new();

@@ -10,7 +10,7 @@ static LENET_SMALL: &[u8] = include_bytes!("../../host/models/lenet-small.q8");
 
 /// The table of `tests/golden.rs`: the LeNet, every preset.
 static GOLDEN: &str = include_str!("../../tests/data/golden.csv");
-/// The table of `tests/emulated.rs`: both LeNets, longer runs.
+/// The table of `tests/boards`: both LeNets, longer runs.
 static BOARDS: &str = include_str!("../../tests/data/boards.csv");
 
 /// Words that the LeNet needs.

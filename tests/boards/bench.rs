@@ -170,7 +170,7 @@ fn table(rows: &[Row]) -> String {
         let numbers = [cppn.vary, direct.vary, cppn.render, cppn.classify];
         let [vary, direct, render, classify] = match machine.name {
             // The emulator's timer of this board does not run at the board's clock.
-            "stm32" => [(); 4].map(|()| "as m4f".to_owned()),
+            "stm32" => [(); 4].map(|()| "as m4f-dsp".to_owned()),
             _ => numbers.map(count),
         };
         let _ = writeln!(

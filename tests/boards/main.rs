@@ -102,15 +102,14 @@ fn follow<G: Genome>(line: &mut Line, mut host: Host<G>, run: &Run<'_>, which: &
             for claim in taken {
                 let found = line.wait(|_, reply| match reply {
                     Reply::Takeover { class, id, confidence } => Some((id, (class, confidence))),
-                    Reply::Refused(fault) => panic!("{here}: {fault}"),
-                    _ => None,
+                    Reply::Scores(_) => panic!("{here}: {claim:?} is not taken on the board"),
+                    other => panic!("{here}: {other:?}"),
                 });
                 assert_eq!(found, (id, claim), "{here}: cell taken");
             }
             let scores = line.wait(|_, reply| match reply {
                 Reply::Scores(bytes) => Some(bytes.to_vec()),
-                Reply::Takeover { .. } => panic!("{here}: a cell is taken on the board only"),
-                _ => None,
+                other => panic!("{here}: on the board only: {other:?}"),
             });
             for (class, bytes) in scores.as_chunks::<4>().0.iter().enumerate() {
                 let found = f32::from_le_bytes(*bytes);

@@ -499,6 +499,7 @@ fn a_board_that_still_runs_for_another_listens() {
     let long = "device evolve --port unix:board --children 50 --generations 100000 --out long";
     let mut child = place.command(long).stdout(Stdio::null()).spawn().unwrap();
     while !place.path("long/checkpoint.bin").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();

@@ -126,6 +126,9 @@ pub enum Math {
 }
 
 impl<const NODES: usize, const CONNECTIONS: usize> Cppn<NODES, CONNECTIONS> {
+    /// Most canonical bytes that a genome has.
+    pub const MAX_BYTES: usize = 5 + NODES + 8 * CONNECTIONS;
+
     /// A genome from its parts.
     ///
     /// `nodes` begins with the `outputs` output nodes.

@@ -15,7 +15,7 @@ const HERTZ: u32 = 25_000_000;
 
 // Registers of UART 0 and timer 0 of the AN385 and AN386.
 registers!(
-    u32:
+    unsafe u32:
     UART_DATA = 0x4000_4000
     UART_STATE = 0x4000_4004
     UART_CTRL = 0x4000_4008

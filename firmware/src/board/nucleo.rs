@@ -17,10 +17,10 @@ const HSI: u32 = 16_000_000;
 /// The fastest clock without overdrive: HSI / 16 · 336 / 2.
 const PLL: u32 = 168_000_000;
 
-// Registers of the STM32F446: sections 3.9, 6.3, 7.4, 18.4 and 25.6 of RM0390,
+// Registers of the STM32F446: sections 3.9, 6.3, 7.4, 17.4 and 25.6 of RM0390,
 // and the NVIC's of Arm's ARMv7-M manual.
 registers!(
-    u32:
+    unsafe u32:
     FLASH_ACR = 0x4002_3C00
     RCC_CR = 0x4002_3800
     RCC_PLLCFGR = 0x4002_3804
@@ -41,10 +41,12 @@ registers!(
 const ACR_CACHES_AND_5_WAIT_STATES: u32 = 0b111 << 8 | 5;
 const CR_PLL_ON: u32 = 1 << 24;
 const CR_PLL_READY: u32 = 1 << 25;
-/// Q = 7, from HSI, P = 2, N = 336, M = 16.
-const PLLCFGR_168_MHZ: u32 = 7 << 24 | 336 << 6 | 16;
-/// PLL; APB1 a quarter, APB2 half of it.
-const CFGR_PLL: u32 = 0b100 << 13 | 0b101 << 10 | 0b10;
+/// R = 2, Q = 7, from HSI, P = 2, N = 336, M = 16.
+const PLLCFGR_168_MHZ: u32 = 2 << 28 | 7 << 24 | 336 << 6 | 16;
+/// APB1 a quarter, APB2 half of the processor's clock.
+const CFGR_BUSES: u32 = 0b100 << 13 | 0b101 << 10;
+/// The PLL is the processor's clock.
+const CFGR_PLL: u32 = 0b10;
 const AHB1ENR_GPIOA: u32 = 1 << 0;
 const APB1ENR_TIM2_USART2: u32 = 1 << 17 | 1 << 0;
 const SR_RECEIVED: u32 = 1 << 5;
@@ -94,7 +96,10 @@ fn speed_up() -> (u32, u32) {
         return (HSI, HSI);
     }
     FLASH_ACR.write(ACR_CACHES_AND_5_WAIT_STATES);
-    RCC_CFGR.write(CFGR_PLL);
+    // They hold once they are read back, and the buses are slow before the clock is fast.
+    let _ = FLASH_ACR.read();
+    RCC_CFGR.write(CFGR_BUSES);
+    RCC_CFGR.write(CFGR_BUSES | CFGR_PLL);
     // A timer runs at twice the speed of a bus that is slowed down.
     (PLL / 4, PLL / 2)
 }
@@ -142,8 +147,13 @@ impl Ring {
 /// All interrupts: a byte arrives also while an image is being classified.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(number: i16) {
-    if number == USART2_IRQ && USART2_SR.has(SR_RECEIVED) {
-        RECEIVED.put(USART2_DR.read() as u8);
+    if number == USART2_IRQ {
+        let is_received = USART2_SR.has(SR_RECEIVED);
+        // Reading the status and then this ends the interrupt, also that of an overrun.
+        let byte = USART2_DR.read() as u8;
+        if is_received {
+            RECEIVED.put(byte);
+        }
     }
 }
 

@@ -33,11 +33,11 @@ impl<T: Copy + Default + PartialEq + BitAnd<Output = T>> Register<T> {
     }
 }
 
-/// Names registers by their addresses: each must be a register of the board as
+/// Names registers by their addresses, `unsafe`: each must be a register of the board as
 /// [`Register::at`] asks for.
 macro_rules! registers {
-    ($type:ty: $($name:ident = $address:literal)*) => {$(
-        // SAFETY: the macro's caller vouches for the address.
+    (unsafe $type:ty: $($name:ident = $address:literal)*) => {$(
+        // SAFETY: the macro's caller vouches for the address, and says `unsafe`.
         const $name: Register<$type> = unsafe { Register::at($address) };
     )*};
 }

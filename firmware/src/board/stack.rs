@@ -1,6 +1,7 @@
 //! How deep the stack has been: it is filled with a pattern, and what is left of that
 //! was never used.
 
+use core::arch::asm;
 use core::ptr;
 
 unsafe extern "C" {
@@ -13,17 +14,20 @@ unsafe extern "C" {
 /// What unused stack holds.
 const PAINT: u32 = 0xCCCC_CCCC;
 
-/// Bytes below the caller's frame that are left alone: the frames of the functions here.
-const OWN: usize = 128;
-
 /// Fills the unused part of the stack. To be called as early as can be.
 pub(super) fn paint() {
-    let here = 0u32;
-    let end = (&raw const here).addr() - OWN;
+    let end: usize;
+    // SAFETY: copies the stack pointer.
+    unsafe {
+        #[cfg(target_arch = "arm")]
+        asm!("mov {}, sp", out(reg) end, options(nomem, nostack, preserves_flags));
+        #[cfg(target_arch = "riscv32")]
+        asm!("mv {}, sp", out(reg) end, options(nomem, nostack, preserves_flags));
+    }
     let mut word = (&raw const __sheap).cast_mut();
     while word.addr() < end {
-        // SAFETY: the words between static memory and this function's frame are RAM that
-        // nothing uses.
+        // SAFETY: the words between static memory and the stack pointer are RAM that
+        // nothing uses, but for an interrupt handler that comes and goes in between.
         unsafe {
             word.write_volatile(PAINT);
             word = word.add(1);

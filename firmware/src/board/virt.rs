@@ -13,7 +13,7 @@ const HERTZ: u32 = 10_000_000;
 
 // Registers of the 16550 UART.
 registers!(
-    u8:
+    unsafe u8:
     UART_DATA = 0x1000_0000
     UART_STATE = 0x1000_0005
 );

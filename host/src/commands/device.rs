@@ -125,6 +125,14 @@ pub enum DeviceCommandError {
     /// The board cannot be emulated.
     #[error("{0}")]
     Emulator(#[from] EmulatorError),
+    /// The emulator ended while the board was at work.
+    #[error("{error}; {failure}")]
+    Emulated {
+        /// How the emulator ended.
+        failure: EmulatorError,
+        /// What that looked like.
+        error: Box<DeviceCommandError>,
+    },
     /// The options make no plan.
     #[error("{0}")]
     Plan(#[from] PlanError),
@@ -207,9 +215,12 @@ impl BoardArgs {
             None => &emulator::build(machine, model.as_ref())?,
         };
         let mut emulator = Emulator::start(machine, firmware)?;
-        work(&emulator.address()).map_err(|error| match error {
-            DeviceCommandError::Device(_) => emulator.failure().map_or(error, Into::into),
-            error => error,
+        work(&emulator.address()).map_err(|error| match emulator.failure() {
+            Some(failure) => {
+                let error = Box::new(error);
+                DeviceCommandError::Emulated { failure, error }
+            }
+            None => error,
         })
     }
 }

@@ -35,6 +35,12 @@ const PATIENCE: [Duration; 6] = [
     Duration::from_millis(8000),
 ];
 
+/// The same for a classifier whose speed is not known yet.
+const FIRST_IMAGE: Duration = Duration::from_secs(4);
+
+/// Longest wait for one answer, however slow the classifier was before.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// What a board is and carries; the keys of `mirage device info --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoardInfo {
@@ -151,6 +157,9 @@ pub struct Connection {
     port: String,
     line: Line,
     info: BoardInfo,
+    /// The longest that an image took, once there was one. A request that is sent again
+    /// too early is work that the next one waits for.
+    slowest: Option<Duration>,
 }
 
 impl fmt::Debug for Connection {
@@ -175,7 +184,7 @@ impl Connection {
             Ok(info)
         });
         match info {
-            Ok(info) => Ok(Self { port, line, info }),
+            Ok(info) => Ok(Self { port, line, info, slowest: None }),
             Err(trouble) => Err(DeviceError { port, trouble }),
         }
     }
@@ -197,11 +206,21 @@ impl Connection {
     /// # Errors
     /// If it does not answer, or not with one confidence per element of `scores`.
     pub fn classify(&mut self, image: &[u8], scores: &mut [f32]) -> Result<(), DeviceError> {
-        let answer = self.line.request(&Request::Classify(image), &PATIENCE, |reply| match reply {
-            Reply::Scores(bytes) => Some(bytes.to_vec()),
-            _ => None,
-        });
+        let least = self.slowest.map_or(FIRST_IMAGE, |slowest| 2 * slowest).min(LONGEST_WAIT);
+        let patience = PATIENCE.map(|patience| patience.max(least));
+        let (mut tries, begun) = (0, Instant::now());
+        let answer =
+            self.line.request(
+                &Request::Classify(image),
+                patience,
+                &mut tries,
+                |reply| match reply {
+                    Reply::Scores(bytes) => Some(bytes.to_vec()),
+                    _ => None,
+                },
+            );
         let bytes = self.at_port(answer)?;
+        self.slowest = self.slowest.max(Some(begun.elapsed() / tries.max(1)));
         let (found, rest) = bytes.as_chunks::<4>();
         if found.len() != scores.len() || !rest.is_empty() {
             let what = format!("{} bytes of scores for {} classes", bytes.len(), scores.len());
@@ -218,7 +237,7 @@ impl Connection {
 
     /// Generations that the board's archive is of, and its digest.
     pub(super) fn digest(&mut self) -> Result<(u32, u64), DeviceError> {
-        let answer = self.line.request(&Request::Digest, &PATIENCE, |reply| match *reply {
+        let answer = self.line.ask(&Request::Digest, |reply| match *reply {
             Reply::Digest { done, digest } => Some((done, digest)),
             _ => None,
         });
@@ -228,7 +247,7 @@ impl Connection {
     /// The elite of a class; `None` if its cell is empty.
     pub(super) fn elite(&mut self, class: usize) -> Result<Option<Description>, DeviceError> {
         let wanted = class as u32;
-        let answer = self.line.request(&Request::Elite(wanted), &PATIENCE, |reply| match *reply {
+        let answer = self.line.ask(&Request::Elite(wanted), |reply| match *reply {
             Reply::Elite { class, id, parents, confidence, genome } if class == wanted => {
                 Some(Description { id, parents, confidence, genome: genome.to_vec() })
             }
@@ -337,15 +356,15 @@ impl Line {
 
     /// Asks an unknown board what it is.
     fn introduce(&mut self) -> Result<BoardInfo, Trouble> {
-        let answer = self.request(&Request::Info, &FIRST, |reply| match reply {
+        let answer = self.request(&Request::Info, FIRST, &mut 0, |reply| match reply {
             Reply::Info(info) => Some(BoardInfo::of(info)),
             _ => None,
         });
         match answer {
             Ok(info) => info,
-            Err(Trouble::Unanswered | Trouble::Noise) => Err(match self.heard {
+            Err(trouble @ (Trouble::Unanswered | Trouble::Noise)) => Err(match self.heard {
                 Heard { other_version: Some(version), .. } => Trouble::Version(Some(version)),
-                Heard { replies: true, .. } => Trouble::Unanswered,
+                Heard { replies: true, .. } => trouble,
                 Heard { bytes: true, .. } => Trouble::NotMirage,
                 Heard { .. } => Trouble::Silent,
             }),
@@ -354,7 +373,7 @@ impl Line {
     }
 
     fn stop(&mut self) -> Result<(u32, u64), Trouble> {
-        self.request(&Request::Stop, &PATIENCE, |reply| match *reply {
+        self.ask(&Request::Stop, |reply| match *reply {
             Reply::Ended { done, digest } => Some((done, digest)),
             _ => None,
         })
@@ -381,17 +400,29 @@ impl Line {
             .map_err(Trouble::Gone)
     }
 
-    /// Sends a request, again if need be, until `accept` takes a reply to it. All of the
-    /// tries have one number: a late reply to the first is as good as one to the last.
+    /// [`request`](Self::request) to a board that is known to answer.
+    fn ask<T>(
+        &mut self,
+        request: &Request<'_>,
+        accept: impl FnMut(&Reply<'_>) -> Option<T>,
+    ) -> Result<T, Trouble> {
+        self.request(request, PATIENCE, &mut 0, accept)
+    }
+
+    /// Sends a request, again if need be, until `accept` takes a reply to it; counts the
+    /// `tries`. All of them have one number: a late reply to the first is as good as one to
+    /// the last.
     fn request<T>(
         &mut self,
         request: &Request<'_>,
-        patience: &[Duration],
+        patience: impl IntoIterator<Item = Duration>,
+        tries: &mut u32,
         mut accept: impl FnMut(&Reply<'_>) -> Option<T>,
     ) -> Result<T, Trouble> {
         let number = self.next_number();
         let mut trouble = Trouble::Unanswered;
-        for &patience in patience {
+        for patience in patience {
+            *tries += 1;
             self.send(number, request)?;
             let answer = self.wait(Instant::now() + patience, |from, reply| match *reply {
                 Reply::Refused(fault) if from == number || from == 0 => Some(Err((from, fault))),
@@ -401,6 +432,7 @@ impl Line {
             match answer {
                 Some(Ok(answer)) => return Ok(answer),
                 Some(Err((_, Fault::Version))) => return Err(Trouble::Version(None)),
+                Some(Err((_, fault @ Fault::TooLong))) => trouble = Trouble::Fault(fault),
                 // The frame was damaged, as far as the board can tell.
                 Some(Err((0, _) | (_, Fault::Checksum))) => trouble = Trouble::Noise,
                 Some(Err((_, fault))) => return Err(Trouble::Fault(fault)),

@@ -95,7 +95,7 @@ pub static MACHINES: [Machine; 6] = [
         about: "the NUCLEO-F446RE's program, on an STM32F405 (Netduino Plus 2)",
         target: "thumbv7em-none-eabihf",
         program: "nucleo",
-        features: "nucleo",
+        features: "nucleo,dsp",
         emulator: "qemu-system-arm",
         package: "qemu-system-arm",
         // The board's link is its second serial port.
@@ -260,6 +260,8 @@ impl Emulator {
             }
             sleep(Duration::from_millis(10));
         }
+        // The socket has its name a moment before it listens.
+        sleep(Duration::from_millis(20));
         Ok(())
     }
 

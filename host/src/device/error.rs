@@ -62,9 +62,7 @@ pub enum Trouble {
     #[error("{0}")]
     Fault(Fault),
     /// The line changes too many bytes.
-    #[error(
-        "the line damages too many frames; check the cable, or use a lower --baud on both sides"
-    )]
+    #[error("the line damages too many frames; check the cable")]
     Noise,
     /// The board has stopped answering.
     #[error("the board does not answer any more; reset it")]

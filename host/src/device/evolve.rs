@@ -282,9 +282,9 @@ impl<G: Decode + PartialEq> Follower<'_, G> {
             match event {
                 Event::Takeover(claim) => self.note(claim),
                 Event::Generation { done, digest, ticks } => {
-                    self.ticks.vary += ticks.vary;
-                    self.ticks.render += ticks.render;
-                    self.ticks.classify += ticks.classify;
+                    self.ticks.vary = self.ticks.vary.saturating_add(ticks.vary);
+                    self.ticks.render = self.ticks.render.saturating_add(ticks.render);
+                    self.ticks.classify = self.ticks.classify.saturating_add(ticks.classify);
                     self.reach(done, digest)?;
                     observe(Step::Board(self.journal.progress(self.mirror.archive())));
                 }
@@ -400,6 +400,7 @@ impl<G: Decode + PartialEq> Follower<'_, G> {
     fn end(&mut self, done: u32, digest: u64) -> Result<(), EvolveError> {
         self.reach(done, digest)?;
         if self.mirror.generations() < self.plan.generations {
+            let done = self.mirror.generations();
             return Err(self.connection.error(Trouble::Ended(done)).into());
         }
         Ok(())

@@ -40,13 +40,16 @@ pub enum RunError {
     Model(#[from] ModelError),
     /// The model failed on the way, for example because its board has gone.
     #[error(
-        "{source}; {done} of {generations} generations are kept: go on by `mirage evolve --resume --out {folder}`"
+        "{source}; {done} of {generations} generations are kept: go on by `mirage evolve --resume{device} --out {folder}`"
     )]
     Stopped {
         /// Generations that are whole.
         done: u32,
         /// Generations asked for.
         generations: u32,
+        /// The option that the model is only to be had by, with a space before it, if
+        /// there is one.
+        device: &'static str,
         /// The run folder.
         folder: String,
         /// What happened.
@@ -278,10 +281,16 @@ impl<'a> Journal<'a> {
             Ok(()) => RunError::Stopped {
                 done: self.state.generations,
                 generations: self.plan.generations,
+                device: if self.is_on_board() { " --device PORT" } else { "" },
                 folder: self.folder.path().display().to_string(),
                 source,
             },
         }
+    }
+
+    /// Whether the model is on a board and nowhere else.
+    fn is_on_board(&self) -> bool {
+        self.model.board().is_some() && Model::built_in(self.model.sha256()).is_none()
     }
 
     fn flush(&mut self) -> Result<(), FolderError> {
