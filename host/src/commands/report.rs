@@ -60,7 +60,8 @@ pub enum ReportCommandError {
 pub fn run(args: &ReportArgs) -> Result<(), ReportCommandError> {
     let folder = Folder::new(&args.run);
     let manifest = folder.manifest()?;
-    if args.model.is_none() && manifest.model.kind == ModelRecord::BOARD {
+    let is_here = || Model::built_in(&manifest.model.sha256).is_some();
+    if args.model.is_none() && manifest.model.kind == ModelRecord::BOARD && !is_here() {
         let (folder, model) = (args.run.clone(), manifest.model.name);
         return Err(ReportCommandError::OnBoard { folder, model });
     }
