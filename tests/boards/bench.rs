@@ -66,6 +66,8 @@ fn measure(machine: &'static Machine, model: &'static str) -> Row {
         line.send(3, Request::Elite(class));
         line.wait(|_, reply| matches!(reply, Reply::Elite { .. }).then_some(()));
     }
+    line.send(3, Request::Classify(&[99; 784]));
+    line.wait(|_, reply| matches!(reply, Reply::Scores(_)).then_some(()));
     let stack = info(&mut line).1;
     Row { machine, model, flash, ram, stack, cppn, direct }
 }
