@@ -67,7 +67,7 @@ pub trait Decode: Genome {
     /// Reads and checks canonical bytes.
     ///
     /// # Errors
-    /// If the bytes end early or are not a genome that [`encode`](Self::encode) writes
+    /// If the bytes end early or are not a genome that [`encode`](Genome::encode) writes
     /// and that draws images of `shape`.
     fn decode(reader: &mut Reader<'_>, shape: Shape) -> Result<Self, DecodeError>;
 }
