@@ -15,7 +15,7 @@ use super::{Answer, OutputError, default_threads, print, progress};
 use crate::device::emulator::{self, Emulator, EmulatorError, MACHINES, Machine};
 use crate::device::evolve::{self, Comparison, EvolveError, Outcome, Step};
 use crate::device::port::Address;
-use crate::device::{BoardInfo, Connection, DeviceError};
+use crate::device::{BoardInfo, Connection, DeviceError, Trouble};
 use crate::experiment::folder::Folder;
 use crate::experiment::plan::{Plan, PlanError};
 use crate::experiment::summary::Summary;
@@ -133,6 +133,14 @@ pub enum DeviceCommandError {
         /// What that looked like.
         error: Box<DeviceCommandError>,
     },
+    /// The firmware in the emulator says nothing.
+    #[error("--emulate {machine}: {} does not answer; is it mirage's firmware for this board, with a whole model?", firmware.display())]
+    Mute {
+        /// The board.
+        machine: &'static str,
+        /// The firmware.
+        firmware: PathBuf,
+    },
     /// The options make no plan.
     #[error("{0}")]
     Plan(#[from] PlanError),
@@ -215,12 +223,15 @@ impl BoardArgs {
             None => &emulator::build(machine, model.as_ref())?,
         };
         let mut emulator = Emulator::start(machine, firmware)?;
-        work(&emulator.address()).map_err(|error| match emulator.failure() {
-            Some(failure) => {
+        work(&emulator.address()).map_err(|error| match (emulator.failure(), error) {
+            (Some(failure), error) => {
                 let error = Box::new(error);
                 DeviceCommandError::Emulated { failure, error }
             }
-            None => error,
+            (None, DeviceCommandError::Device(DeviceError { trouble: Trouble::Silent, .. })) => {
+                DeviceCommandError::Mute { machine: machine.name, firmware: firmware.clone() }
+            }
+            (None, error) => error,
         })
     }
 }
@@ -246,7 +257,8 @@ impl EvolveArgs {
                 return Err(DeviceCommandError::UnknownModel { port, model: info.model, sha256 });
             }
         };
-        let default = || self.plan.folder(&on_board(&info.board, &info.model));
+        let board = self.board.place.emulate.map_or(info.board.as_str(), |machine| machine.name);
+        let default = || self.plan.folder(&on_board(board, &info.model));
         let folder = Folder::new(self.out.clone().unwrap_or_else(default));
         let threads = self.threads.map_or_else(|| default_threads().get(), usize::from);
         let bar = progress::bar(plan);

@@ -1,5 +1,6 @@
 //! `mirage evolve`: a run, from the command line to the report.
 
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -169,6 +170,9 @@ pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
         let name = args.model.as_deref().unwrap_or(&manifest.model.name);
         (plan, load(name)?)
     } else {
+        if args.resume && io::stderr().is_terminal() {
+            eprintln!("there is no run in {} yet: a new one begins", folder.path().display());
+        }
         (args.plan()?, load(args.model_name())?)
     };
     let threads = match (&args.device, args.threads) {

@@ -198,6 +198,17 @@ pub enum EmulatorError {
     },
 }
 
+/// Runs a command that ends when standard input does: so that QEMU does not outlive this
+/// program, however that ends.
+const LEASH: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- &
+child=$!
+(read -r _ <&3; kill -9 $child) >/dev/null 2>&1 &
+exec 3<&-
+wait $child
+"#;
+
 /// A board in QEMU. Dropping it ends QEMU.
 #[derive(Debug)]
 pub struct Emulator {
@@ -215,6 +226,9 @@ impl Emulator {
     pub fn start(machine: &'static Machine, firmware: &Path) -> Result<Self, EmulatorError> {
         std::fs::File::open(firmware)
             .map_err(|source| EmulatorError::Firmware { path: firmware.to_owned(), source })?;
+        if !runs(machine.emulator)? {
+            return Err(missing(machine));
+        }
         let program = machine.emulator;
         let failed = |source| EmulatorError::Run { program, source };
         let folder = tempfile::tempdir().map_err(failed)?;
@@ -222,7 +236,8 @@ impl Emulator {
         // A comma would begin an option.
         socket.push(folder.path().join("socket").to_string_lossy().replace(',', ",,"));
         socket.push(",server=on,wait=on");
-        let child = Command::new(program)
+        let child = Command::new("/bin/sh")
+            .args(["-c", LEASH, "sh", program])
             .args(machine.options)
             // An instruction takes a nanosecond, so that the board's clock counts them.
             .args(["-icount", "shift=0"])
@@ -230,19 +245,14 @@ impl Emulator {
             .arg(socket)
             .arg("-kernel")
             .arg(firmware)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .spawn();
-        match child {
-            Ok(child) => {
-                let mut emulator = Self { machine, child, folder };
-                emulator.wait_for_socket()?;
-                Ok(emulator)
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(missing(machine)),
-            Err(source) => Err(failed(source)),
-        }
+            .spawn()
+            .map_err(failed)?;
+        let mut emulator = Self { machine, child, folder };
+        emulator.wait_for_socket()?;
+        Ok(emulator)
     }
 
     fn socket(&self) -> PathBuf {
@@ -283,7 +293,8 @@ impl Emulator {
         self.last_words().map(|reason| self.ended(reason))
     }
 
-    /// The last line that the emulator printed, if it has ended.
+    /// What the emulator said of its end, if it has ended: the line that begins with its
+    /// name, which registers may follow, else the last.
     fn last_words(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
         let mut said = Vec::new();
@@ -292,15 +303,17 @@ impl Emulator {
             let _ = errors.read_to_end(&mut said);
         }
         let said = String::from_utf8_lossy(&said);
-        let last = said.lines().rev().find(|line| !line.trim().is_empty());
-        Some(last.map_or_else(|| status.to_string(), str::to_owned))
+        let mut lines = said.lines().filter(|line| !line.trim().is_empty());
+        let is_reason = |line: &&str| line.starts_with("qemu") && !line.contains(" info: ");
+        let line = lines.clone().find(is_reason).or_else(|| lines.next_back());
+        Some(line.map_or_else(|| status.to_string(), str::to_owned))
     }
 }
 
 impl Drop for Emulator {
     fn drop(&mut self) {
+        drop(self.child.stdin.take());
         // It may have ended by itself.
-        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
