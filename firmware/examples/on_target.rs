@@ -17,11 +17,12 @@ use mirage_core::nn::{Kernel, Portable, row_stride};
 use mirage_core::rng::Stream;
 use mirage_firmware::Board;
 use mirage_firmware::board::mps2::{self, Uart};
+use mirage_firmware::board::serial::Serial;
 use mirage_firmware::kernel::KERNEL;
 use panic_halt as _;
 
 /// Prints to the serial port.
-struct Text(Uart);
+struct Text(Serial<Uart>);
 
 impl core::fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {

@@ -6,6 +6,7 @@ pub mod mps2;
 #[cfg(feature = "nucleo")]
 pub mod nucleo;
 mod register;
+pub mod serial;
 mod stack;
 #[cfg(feature = "virt")]
 pub mod virt;

@@ -2,11 +2,8 @@
 //! them. Addresses and bits: Arm DAI0385 and DAI0386, section 3; the peripherals are
 //! those of the Cortex-M System Design Kit (Arm DDI0479).
 
-use core::convert::Infallible;
-
-use embedded_io::{ErrorType, Read, ReadReady, Write};
-
 use super::register::{Register, registers};
+use super::serial::{Port, Serial};
 use super::stack;
 use crate::Board;
 
@@ -40,13 +37,13 @@ pub struct Uart;
 
 /// Starts the clock and the serial port.
 #[must_use]
-pub fn start() -> (Mps2, Uart) {
+pub fn start() -> (Mps2, Serial<Uart>) {
     UART_BAUDDIV.write(HERTZ / mirage_core::link::BAUD);
     UART_CTRL.write(CTRL_SEND_AND_RECEIVE);
     TIMER_RELOAD.write(u32::MAX);
     TIMER_VALUE.write(u32::MAX);
     TIMER_CTRL.write(TIMER_ENABLE);
-    (Mps2, Uart)
+    (Mps2, Serial::new())
 }
 
 impl Board for Mps2 {
@@ -66,35 +63,20 @@ impl Board for Mps2 {
     }
 }
 
-impl ErrorType for Uart {
-    type Error = Infallible;
-}
-
-impl ReadReady for Uart {
-    fn read_ready(&mut self) -> Result<bool, Infallible> {
-        Ok(UART_STATE.has(STATE_RECEIVED))
-    }
-}
-
-impl Read for Uart {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let Some(byte) = buffer.first_mut() else { return Ok(0) };
-        while !UART_STATE.has(STATE_RECEIVED) {}
-        *byte = UART_DATA.read() as u8;
-        Ok(1)
-    }
-}
-
-impl Write for Uart {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        for &byte in bytes {
-            while UART_STATE.has(STATE_SENDING) {}
-            UART_DATA.write(u32::from(byte));
-        }
-        Ok(bytes.len())
+impl Port for Uart {
+    fn has_byte() -> bool {
+        UART_STATE.has(STATE_RECEIVED)
     }
 
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
+    fn take() -> u8 {
+        UART_DATA.read() as u8
+    }
+
+    fn has_room() -> bool {
+        !UART_STATE.has(STATE_SENDING)
+    }
+
+    fn put(byte: u8) {
+        UART_DATA.write(u32::from(byte));
     }
 }

@@ -2,13 +2,12 @@
 //! a debugger whose USB cable is also the serial line (USART 2 on PA2 and PA3).
 //! Addresses and bits: ST RM0390.
 
-use core::convert::Infallible;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use embedded_io::{ErrorType, Read, ReadReady, Write};
 use mirage_core::link::BAUD;
 
 use super::register::{Register, registers};
+use super::serial::{Port, Serial};
 use super::stack;
 use crate::Board;
 
@@ -73,7 +72,7 @@ pub struct Usart;
 
 /// Starts the clock and the serial port.
 #[must_use]
-pub fn start() -> (Nucleo, Usart) {
+pub fn start() -> (Nucleo, Serial<Usart>) {
     let (bus, timer_hertz) = speed_up();
     RCC_AHB1ENR.write(RCC_AHB1ENR.read() | AHB1ENR_GPIOA);
     RCC_APB1ENR.write(RCC_APB1ENR.read() | APB1ENR_TIM2_USART2);
@@ -84,7 +83,7 @@ pub fn start() -> (Nucleo, Usart) {
     USART2_BRR.write((bus + BAUD / 2) / BAUD);
     USART2_CR1.write(CR1_ON);
     NVIC_ISER1.write(1 << (USART2_IRQ - 32));
-    (Nucleo { timer_hertz }, Usart)
+    (Nucleo { timer_hertz }, Serial::new())
 }
 
 /// Has the processor run at 168 MHz; returns the clocks of the serial port and of the
@@ -173,38 +172,20 @@ impl Board for Nucleo {
     }
 }
 
-impl ErrorType for Usart {
-    type Error = Infallible;
-}
-
-impl ReadReady for Usart {
-    fn read_ready(&mut self) -> Result<bool, Infallible> {
-        Ok(!RECEIVED.is_empty())
-    }
-}
-
-impl Read for Usart {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let Some(target) = buffer.first_mut() else { return Ok(0) };
-        loop {
-            if let Some(byte) = RECEIVED.take() {
-                *target = byte;
-                return Ok(1);
-            }
-        }
-    }
-}
-
-impl Write for Usart {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        for &byte in bytes {
-            while !USART2_SR.has(SR_MAY_SEND) {}
-            USART2_DR.write(u32::from(byte));
-        }
-        Ok(bytes.len())
+impl Port for Usart {
+    fn has_byte() -> bool {
+        !RECEIVED.is_empty()
     }
 
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
+    fn take() -> u8 {
+        RECEIVED.take().unwrap_or_default()
+    }
+
+    fn has_room() -> bool {
+        USART2_SR.has(SR_MAY_SEND)
+    }
+
+    fn put(byte: u8) {
+        USART2_DR.write(u32::from(byte));
     }
 }

@@ -1,10 +1,7 @@
 //! The RISC-V machine that QEMU calls virt: <https://www.qemu.org/docs/master/system/riscv/virt.html>.
 
-use core::convert::Infallible;
-
-use embedded_io::{ErrorType, Read, ReadReady, Write};
-
 use super::register::{Register, registers};
+use super::serial::{Port, Serial};
 use super::stack;
 use crate::Board;
 
@@ -31,8 +28,8 @@ pub struct Uart;
 
 /// The board and its serial port.
 #[must_use]
-pub fn start() -> (Virt, Uart) {
-    (Virt, Uart)
+pub fn start() -> (Virt, Serial<Uart>) {
+    (Virt, Serial::new())
 }
 
 impl Board for Virt {
@@ -54,35 +51,20 @@ impl Board for Virt {
     }
 }
 
-impl ErrorType for Uart {
-    type Error = Infallible;
-}
-
-impl ReadReady for Uart {
-    fn read_ready(&mut self) -> Result<bool, Infallible> {
-        Ok(UART_STATE.has(STATE_RECEIVED))
-    }
-}
-
-impl Read for Uart {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let Some(byte) = buffer.first_mut() else { return Ok(0) };
-        while !UART_STATE.has(STATE_RECEIVED) {}
-        *byte = UART_DATA.read();
-        Ok(1)
-    }
-}
-
-impl Write for Uart {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        for &byte in bytes {
-            while !UART_STATE.has(STATE_MAY_SEND) {}
-            UART_DATA.write(byte);
-        }
-        Ok(bytes.len())
+impl Port for Uart {
+    fn has_byte() -> bool {
+        UART_STATE.has(STATE_RECEIVED)
     }
 
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
+    fn take() -> u8 {
+        UART_DATA.read()
+    }
+
+    fn has_room() -> bool {
+        UART_STATE.has(STATE_MAY_SEND)
+    }
+
+    fn put(byte: u8) {
+        UART_DATA.write(byte);
     }
 }

@@ -6,7 +6,9 @@
 
 use core::arch::naked_asm;
 
-use mirage_core::nn::{Kernel, ROW_ALIGN, row_stride};
+use mirage_core::nn::{Kernel, row_stride};
+
+use super::{rows, store};
 
 /// The kernel for Armv6-M.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,27 +17,19 @@ pub struct Armv6m;
 impl Kernel for Armv6m {
     fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]) {
         let stride = row_stride(depth);
-        let rows = (weights.len() / stride).max(1);
-        for (patch, sums) in patches.chunks(stride).zip(sums.chunks_mut(rows)) {
+        let count = (weights.len() / stride).max(1);
+        for (patch, sums) in patches.chunks(stride).zip(sums.chunks_mut(count)) {
             for (weights, sums) in weights.chunks(2 * stride).zip(sums.chunks_mut(2)) {
-                let values = two_rows(weights, patch, stride);
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = value;
-                }
+                store(sums, two_rows(weights, patch, stride));
             }
         }
     }
 }
 
-/// The sums of two rows with a patch, or of one row, twice; zeros if the slices are not
-/// rows and a patch of `stride`, a positive multiple of [`ROW_ALIGN`].
+/// The sums of two rows with a patch, or of one row, twice; zeros if they do not fit each
+/// other.
 fn two_rows(weights: &[u8], patch: &[i16], stride: usize) -> [i32; 2] {
-    let (first, second) = weights.split_at_checked(stride).unwrap_or_default();
-    let second = if second.is_empty() { first } else { second };
-    let is_stride = stride > 0 && stride.is_multiple_of(ROW_ALIGN);
-    if !is_stride || [first.len(), second.len(), patch.len()] != [stride; 3] {
-        return [0; 2];
-    }
+    let Some([first, second]) = rows(weights, patch, stride) else { return [0; 2] };
     // SAFETY: all three have `stride` elements, a positive multiple of 16.
     let sums = unsafe { multiply(first.as_ptr(), second.as_ptr(), patch.as_ptr(), stride) };
     [sums as i32, (sums >> 32) as i32]

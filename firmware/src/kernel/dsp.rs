@@ -20,6 +20,8 @@ use core::arch::naked_asm;
 
 use mirage_core::nn::{Kernel, ROW_ALIGN, row_stride};
 
+use super::{rows, store};
+
 /// The kernel for the DSP extension.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dsp;
@@ -27,10 +29,10 @@ pub struct Dsp;
 impl Kernel for Dsp {
     fn multiply(&self, weights: &[u8], patches: &[i16], depth: usize, sums: &mut [i32]) {
         let stride = row_stride(depth);
-        let rows = (weights.len() / stride).max(1);
-        for (patches, sums) in patches.chunks(2 * stride).zip(sums.chunks_mut(2 * rows)) {
+        let count = (weights.len() / stride).max(1);
+        for (patches, sums) in patches.chunks(2 * stride).zip(sums.chunks_mut(2 * count)) {
             let (a, b) = patches.split_at_checked(stride).unwrap_or_default();
-            let (sums_a, sums_b) = sums.split_at_mut_checked(rows).unwrap_or_default();
+            let (sums_a, sums_b) = sums.split_at_mut_checked(count).unwrap_or_default();
             let mut sums_b = sums_b.chunks_mut(2);
             for (weights, sums_a) in weights.chunks(2 * stride).zip(sums_a.chunks_mut(2)) {
                 match (sums_a, sums_b.next()) {
@@ -47,18 +49,12 @@ impl Kernel for Dsp {
     }
 }
 
-/// Puts sums where there is room for them: the last row may be alone.
-fn store(sums: &mut [i32], values: [i32; 2]) {
-    for (sum, value) in sums.iter_mut().zip(values) {
-        *sum = value;
-    }
-}
-
 /// The sums of two rows with two patches: row 0 with both, then row 1; zeros if the
 /// slices are not two rows and two patches of `stride`, a multiple of [`ROW_ALIGN`].
 fn two_rows_two_patches(weights: &[u8], patches: &[i16], stride: usize) -> [i32; 4] {
     let mut sums = [0; 4];
-    if is_stride(stride) && weights.len() == 2 * stride && patches.len() == 2 * stride {
+    let is_stride = stride > 0 && stride.is_multiple_of(ROW_ALIGN);
+    if is_stride && weights.len() == 2 * stride && patches.len() == 2 * stride {
         // SAFETY: `weights` and `patches` have 2 · `stride` elements, `stride` is a positive
         // multiple of 16, and four sums may be written.
         unsafe { multiply_2x2(weights.as_ptr(), patches.as_ptr(), stride, &mut sums) }
@@ -66,25 +62,13 @@ fn two_rows_two_patches(weights: &[u8], patches: &[i16], stride: usize) -> [i32;
     sums
 }
 
-/// The sums of two rows with one patch, or of one row, twice; zeros if the slices are not
-/// rows and a patch of `stride`, a multiple of [`ROW_ALIGN`].
+/// The sums of two rows with one patch, or of one row, twice; zeros if they do not fit each
+/// other.
 fn two_rows(weights: &[u8], patch: &[i16], stride: usize) -> [i32; 2] {
-    let (first, second) = weights.split_at_checked(stride).unwrap_or_default();
-    let second = if second.is_empty() { first } else { second };
-    if !is_stride(stride)
-        || first.len() != stride
-        || second.len() != stride
-        || patch.len() != stride
-    {
-        return [0; 2];
-    }
+    let Some([first, second]) = rows(weights, patch, stride) else { return [0; 2] };
     // SAFETY: all three have `stride` elements, a positive multiple of 16.
     let sums = unsafe { multiply_2x1(first.as_ptr(), second.as_ptr(), patch.as_ptr(), stride) };
     [sums as i32, (sums >> 32) as i32]
-}
-
-fn is_stride(stride: usize) -> bool {
-    stride > 0 && stride.is_multiple_of(ROW_ALIGN)
 }
 
 /// Multiplies two rows of weights, one behind the other, with two patches.
