@@ -12,6 +12,7 @@ pub mod data;
 pub mod device;
 pub mod experiment;
 pub mod files;
+pub mod image;
 pub mod model;
 pub mod report;
 pub mod simd;

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::record::Champion;
-use crate::model::{Model, ModelError, ThreadClassifier};
+use crate::model::{Crops, Model, ModelError, ThreadClassifier};
 use crate::simd::Simd;
 
 /// An archive on the heap, one cell per class.
@@ -87,7 +87,7 @@ where
             .map_err(|error| ModelError::Run(format!("no threads: {error}")))?;
         let worker = |_| -> Result<Mutex<Worker<'a>>, ModelError> {
             let scratch = vec![0.0; G::scratch_len(CHUNK)];
-            Ok(Mutex::new(Worker { classifier: model.classifier(simd)?, scratch }))
+            Ok(Mutex::new(Worker { classifier: model.classifier(simd, Crops::Center)?, scratch }))
         };
         let workers = (0..pool.current_num_threads()).map(worker).collect::<Result<_, _>>()?;
         let classes = model.classes();
