@@ -7,12 +7,15 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mirage::experiment::engine::Engine;
-use mirage::model::Model;
+use mirage::experiment::engine::{Engine, Setup};
+use mirage::genome::{GreyCppn, HeapDirect};
+use mirage::interrupt::Interrupt;
+use mirage::model::{Crops, Model};
 use mirage::simd::{ForwardMemory, Simd};
+use mirage_core::colour::Colour;
 use mirage_core::evolve::{CPPN, DIRECT, Evolution};
 use mirage_core::genome::cppn::Math;
-use mirage_core::genome::{Cppn, CppnSettings, Direct, Genome};
+use mirage_core::genome::{Cppn, CppnSettings, Genome};
 use mirage_core::image::Shape;
 use mirage_core::nn::Network;
 use mirage_core::rng::Stream;
@@ -139,8 +142,8 @@ fn generation(criterion: &mut Criterion) {
     let model = Model::load("lenet").expect("the built-in model");
     let evolution = |settings| Evolution { seed: 1, children: 200, shape: SHAPE, settings };
     group.throughput(Throughput::Elements(200));
-    let mut engine: Engine<'_, Cppn<32, 64>> =
-        Engine::new(evolution(CPPN), &model, Simd::detect(), 1).expect("an engine");
+    let mut engine: Engine<'_, GreyCppn> =
+        Engine::new(evolution(CPPN), &model, setup()).expect("an engine");
     grow(&mut engine);
     let mut number = 50;
     group.bench_function("mnist-cppn, 200 children, 1 thread", |bencher| {
@@ -150,8 +153,8 @@ fn generation(criterion: &mut Criterion) {
         });
     });
     let evolution = Evolution { seed: 1, children: 200, shape: SHAPE, settings: DIRECT };
-    let mut engine: Engine<'_, Direct<784>> =
-        Engine::new(evolution, &model, Simd::detect(), 1).expect("an engine");
+    let mut engine: Engine<'_, HeapDirect> =
+        Engine::new(evolution, &model, setup()).expect("an engine");
     grow(&mut engine);
     let mut number = 50;
     group.bench_function("mnist-direct, 200 children, 1 thread", |bencher| {
@@ -161,6 +164,11 @@ fn generation(criterion: &mut Criterion) {
         });
     });
     group.finish();
+}
+
+fn setup() -> Setup {
+    let (colour, crops, simd) = (Colour::Grey, Crops::Center, Simd::detect());
+    Setup { colour, crops, simd, threads: 1, interrupt: Interrupt::default() }
 }
 
 /// Fifty generations: past the first, which are not typical.

@@ -12,6 +12,8 @@ pub mod data;
 pub mod device;
 pub mod experiment;
 pub mod files;
+pub mod genome;
+pub mod interrupt;
 pub mod model;
 pub mod report;
 pub mod simd;

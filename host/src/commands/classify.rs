@@ -7,7 +7,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::{OutputError, print};
-use crate::model::{Model, ModelError};
+use crate::model::{Crops, Model, ModelError};
 use crate::report::image::{Image, ImageError};
 use crate::simd::Simd;
 
@@ -109,7 +109,7 @@ pub fn run(args: &ClassifyArgs) -> Result<(), ClassifyError> {
 /// [`ClassifyError`]; nothing is printed then.
 pub fn tell(model: &Model, images: &[PathBuf], as_json: bool) -> Result<(), ClassifyError> {
     let record = model.record();
-    let mut classifier = model.classifier(Simd::detect())?;
+    let mut classifier = model.classifier(Simd::detect(), Crops::Center)?;
     let mut results = Vec::new();
     for path in images {
         let image = Image::open(path)?;

@@ -1,6 +1,7 @@
 //! Classifiers: int8 blobs and ONNX networks, found by name or file, and boards.
 
 mod board;
+mod crops;
 mod int8;
 mod onnx;
 
@@ -16,6 +17,8 @@ use crate::device::{Connection, DeviceError};
 use crate::experiment::record::ModelRecord;
 use crate::files;
 use crate::simd::Simd;
+pub use crops::Crops;
+
 use board::OnBoard;
 use onnx::OnnxModel;
 
@@ -222,11 +225,23 @@ impl Model {
         }
     }
 
+    /// Pictures that a classifier works on together.
+    #[must_use]
+    pub fn pictures_at_once(&self, _: Crops) -> usize {
+        int8::BATCH
+    }
+
+    /// Whether pictures are larger than the network's input.
+    #[must_use]
+    pub fn has_margin(&self) -> bool {
+        false
+    }
+
     /// A classifier for one thread, with its own working memory.
     ///
     /// # Errors
     /// If the network cannot be set up.
-    pub fn classifier(&self, simd: Simd) -> Result<ThreadClassifier<'_>, ModelError> {
+    pub fn classifier(&self, simd: Simd, _: Crops) -> Result<ThreadClassifier<'_>, ModelError> {
         match &self.kind {
             Kind::Int8(blob) => {
                 let network = Network::parse(blob)
