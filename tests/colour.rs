@@ -46,7 +46,7 @@ fn digests<G: Genome>(settings: G::Settings, colour: Colour, simd: Simd) -> (Str
     let mut draw = |genome: &G| {
         let mut picture = vec![0; SHAPE.len()];
         simd.render(genome, &evolution.settings, SHAPE, &mut scratch, &mut picture);
-        colour.to_rgb(&mut picture);
+        simd.to_rgb(colour, &mut picture);
         picture
     };
     let mut archive: Archive<G, Vec<Cell<G>>> = Archive::new(vec![None; 6]);
