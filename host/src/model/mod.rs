@@ -3,6 +3,7 @@
 mod board;
 mod int8;
 mod onnx;
+pub mod registry;
 
 use std::borrow::Cow;
 use std::io;
