@@ -157,6 +157,17 @@ pub enum Origin {
     Downloaded,
 }
 
+impl Origin {
+    /// For people.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Kept => "already there",
+            Self::Copied => "copied",
+            Self::Downloaded => "downloaded",
+        }
+    }
+}
+
 /// A file in its place, verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Placed {
