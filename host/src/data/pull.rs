@@ -220,7 +220,7 @@ pub enum PullError {
     },
     /// No address of a file is known.
     #[error(
-        "no public address of {name} is known; name a folder that holds it: {command} --from DIR"
+        "no public address of {name} is known; name a folder that holds it, {command} --from DIR, or an address, --url URL"
     )]
     NoAddress {
         /// The file.
@@ -308,12 +308,14 @@ fn copy(file: &Wanted<'_>, folder: &Path, from: &Path) -> Result<PathBuf, PullEr
         }
         output.flush()
     };
-    write().map_err(|error| failed(&part, error))?;
-    inspect(file, &part).map_err(|reason| {
+    let written = write().map_err(|error| failed(&part, error));
+    let checked = written.and_then(|()| {
+        inspect(file, &part).map_err(|reason| PullError::Wrong { path: source, reason })
+    });
+    if checked.is_err() {
         let _ = fs::remove_file(&part);
-        PullError::Wrong { path: source.clone(), reason }
-    })?;
-    Ok(part)
+    }
+    checked.map(|()| part)
 }
 
 /// Downloads one file to a part and verifies it, address after address.
