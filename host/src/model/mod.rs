@@ -4,6 +4,7 @@ mod board;
 mod crops;
 mod int8;
 mod onnx;
+pub mod registry;
 
 use std::borrow::Cow;
 use std::io;
