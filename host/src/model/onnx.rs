@@ -18,8 +18,8 @@ use tract_onnx::prelude::{
 };
 
 use super::ModelError;
-use network::{guard, input_shape, one_line};
 use crate::train::Preprocessing;
+use network::{guard, input_shape, one_line};
 
 /// A network with one image as input and one score per class as output.
 pub(super) struct OnnxModel {

@@ -15,7 +15,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::{
     Datum, Framework, InferenceFact, InferenceModelExt, IntoRunnable, Tensor, TractError,
-    TypedRunnableModel, tvec,
+    TypedModel, TypedRunnableModel, tvec,
 };
 
 use super::operators;
@@ -105,9 +105,14 @@ impl Stage {
             .and_then(|model| model.with_input_fact(0, fact))
             .and_then(InferenceModelExt::into_typed);
         drop(proto);
+        let optimise = |mut model: TypedModel| {
+            model.declutter()?;
+            operators::replace(&mut model)?;
+            model.optimize()?;
+            model.into_runnable()
+        };
         let plan = model
-            .and_then(|model| model.into_optimized())
-            .and_then(|model| model.into_runnable())
+            .and_then(optimise)
             .map_err(|error| format!("tract cannot run this network: {}", one_line(&error)))?;
         let output = plan.model().output_fact(0).map_err(|error| one_line(&error))?;
         match output.shape.as_concrete() {
@@ -164,9 +169,9 @@ impl Session<'_> {
         }
         let Some(head) = head else {
             let images = inputs.chunks_exact(body.row());
-            return images.zip(outputs.chunks_exact_mut(*classes)).try_for_each(|(image, output)| {
-                body.run(image, output)
-            });
+            return images
+                .zip(outputs.chunks_exact_mut(*classes))
+                .try_for_each(|(image, output)| body.run(image, output));
         };
         let batches = inputs.chunks(BATCH * body.row()).zip(outputs.chunks_mut(BATCH * classes));
         for (images, outputs) in batches {
@@ -256,7 +261,44 @@ pub(super) fn one_line(error: &TractError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reference::onnx;
+    use reference::rng::SplitMix64;
+
     use super::*;
+
+    /// Numbers that look random, one set per seed.
+    fn inputs(network: &OnnxNetwork, count: usize, seed: u64) -> Vec<f32> {
+        let mut random = SplitMix64 { x: seed };
+        let unit = move || (random.draw() >> 40) as f32 / (1 << 24) as f32;
+        let mut unit = unit;
+        (0..count * network.input().len()).map(|_| unit() * 255.0 - 120.0).collect()
+    }
+
+    fn run(network: &OnnxNetwork, inputs: &[f32]) -> Vec<f32> {
+        let count = inputs.len() / network.input().len();
+        let mut outputs = vec![f32::NAN; count * network.classes()];
+        network.session().run(inputs, &mut outputs).expect("lengths that match");
+        outputs
+    }
+
+    #[test]
+    fn an_output_depends_on_its_input_alone() {
+        for proto in [onnx::alexnet(16, 1), onnx::zoo_caffenet(16, 2)] {
+            let network = OnnxNetwork::from_proto(proto).expect("a network that is whole");
+            assert!(network.head.is_some());
+            let (length, classes) = (network.input().len(), network.classes());
+            let many = inputs(&network, 2 * BATCH + 3, 3);
+            let all = run(&network, &many);
+            for (index, expected) in all.chunks(classes).enumerate() {
+                let image = &many[index * length..][..length];
+                assert!(run(&network, image) == expected, "alone, {index}");
+            }
+            for shift in 1..BATCH {
+                let rows = run(&network, &many[shift * length..]);
+                assert!(rows == all[shift * classes..], "moved by {shift}");
+            }
+        }
+    }
 
     #[test]
     fn a_panic_inside_is_an_error() {

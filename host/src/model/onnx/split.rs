@@ -6,7 +6,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{
+    GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto,
+};
 
 /// Operators that treat every element by itself, beside constants.
 #[rustfmt::skip]
@@ -33,7 +36,8 @@ pub(super) fn split_head(model: &mut ModelProto) -> Option<ModelProto> {
     })
 }
 
-/// Turns every `Constant` node that holds a tensor into an initializer.
+/// Turns every `Constant` node that holds a tensor into an initializer, and lists none of
+/// those as an input, as old files do.
 fn name_constants(graph: &mut GraphProto) {
     let GraphProto { node: nodes, initializer: initializers, .. } = graph;
     nodes.retain_mut(|node| {
@@ -45,6 +49,7 @@ fn name_constants(graph: &mut GraphProto) {
         initializers.push(TensorProto { name: node.output[0].clone(), ..tensor });
         false
     });
+    graph.input.retain(|input| initializers.iter().all(|tensor| tensor.name != input.name));
 }
 
 /// What a graph's tensor names stand for.
@@ -187,11 +192,15 @@ fn take_head(graph: &mut GraphProto, cut: String, nodes: &HashSet<usize>) -> Gra
     initializer.retain(|tensor| in_head.contains(&tensor.name));
     free_batch(&node, &mut initializer);
 
-    let is_data = |input: &ValueInfoProto| graph.initializer.iter().all(|t| t.name != input.name);
-    graph.input.retain(is_data);
-    let named = |name| ValueInfoProto { name, ..ValueInfoProto::default() };
-    let output = std::mem::replace(&mut graph.output, vec![named(cut.clone())]);
-    GraphProto { node, initializer, input: vec![named(cut)], output, ..GraphProto::default() }
+    let features = type_proto::Tensor { elem_type: DataType::Float as i32, shape: None };
+    let value = Some(type_proto::Value::TensorType(features));
+    let features = ValueInfoProto {
+        name: cut,
+        r#type: Some(TypeProto { value, ..TypeProto::default() }),
+        ..ValueInfoProto::default()
+    };
+    let output = std::mem::replace(&mut graph.output, vec![features.clone()]);
+    GraphProto { node, initializer, input: vec![features], output, ..GraphProto::default() }
 }
 
 /// Makes every Reshape to one row keep the rows that it is given: 0 copies their number.
