@@ -2,7 +2,7 @@
 
 mod board;
 mod int8;
-mod onnx;
+pub mod onnx;
 
 use std::borrow::Cow;
 use std::io;

@@ -3,7 +3,7 @@
 //! One image at a time: tract is fastest with a concrete batch of one, and a score
 //! then depends on its image alone.
 
-mod network;
+pub mod network;
 mod operators;
 mod split;
 

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
 
 use mirage_core::image::Shape;
 use tract_onnx::Onnx;
@@ -18,14 +19,16 @@ use tract_onnx::prelude::{
     TypedModel, TypedRunnableModel, tvec,
 };
 
+use tract_onnx::tract_core::plan;
+
 use super::operators;
 use super::split::split_head;
 
 /// Inputs that pass the dense head together.
-pub(crate) const BATCH: usize = 20;
+pub const BATCH: usize = 20;
 
 /// A network with one image as input and one value per class as output.
-pub(crate) struct OnnxNetwork {
+pub struct OnnxNetwork {
     input: Shape,
     classes: usize,
     body: Stage,
@@ -56,7 +59,7 @@ impl OnnxNetwork {
     /// In one line, what is wrong with it: it has no graph, more than one input, an input
     /// other than float [N, 1 or 3, height, width], an operator that tract does not know
     /// (named, with its node), or an output other than [N, classes] with two classes.
-    pub(crate) fn from_proto(proto: ModelProto) -> Result<Self, String> {
+    pub fn from_proto(proto: ModelProto) -> Result<Self, String> {
         guard(|| Self::build(proto))?
     }
 
@@ -80,17 +83,27 @@ impl OnnxNetwork {
     }
 
     /// Shape of one input.
-    pub(crate) fn input(&self) -> Shape {
+    pub fn input(&self) -> Shape {
         self.input
     }
 
     /// Values that one input becomes.
-    pub(crate) fn classes(&self) -> usize {
+    pub fn classes(&self) -> usize {
         self.classes
     }
 
+    /// How long each node takes, the body's over one input and the head's over [`BATCH`].
+    ///
+    /// # Errors
+    /// If tract fails.
+    pub fn profile(&self) -> Result<[Vec<NodeTime>; 2], String> {
+        let failed = |error: TractError| one_line(&error);
+        let head = self.head.as_ref().map(Stage::profile).transpose().map_err(failed)?;
+        Ok([self.body.profile().map_err(failed)?, head.unwrap_or_default()])
+    }
+
     /// The network as one thread runs it, with its own memory.
-    pub(crate) fn session(&self) -> Session<'_> {
+    pub fn session(&self) -> Session<'_> {
         let features = self.head.as_ref().map_or(0, |head| BATCH * head.row());
         Session { network: self, features: vec![0.0; features] }
     }
@@ -143,11 +156,39 @@ impl Stage {
         };
         guard(run)?.map_err(|error| one_line(&error))
     }
+
+    /// The time that each node takes to run over zeros.
+    fn profile(&self) -> Result<Vec<NodeTime>, TractError> {
+        let mut times = Vec::new();
+        let input = Tensor::zero::<f32>(&self.input)?;
+        self.plan.spawn()?.run_plan_with_eval(
+            tvec!(input.into()),
+            |context, state, node, inputs| {
+                let start = Instant::now();
+                let result = plan::eval(context, state, node, inputs);
+                let (operator, name) = (node.op.name().into_owned(), node.name.clone());
+                times.push(NodeTime { operator, name, time: start.elapsed() });
+                result
+            },
+        )?;
+        Ok(times)
+    }
+}
+
+/// How long one node of a network took.
+#[derive(Clone, Debug)]
+pub struct NodeTime {
+    /// What it does, as tract calls it.
+    pub operator: String,
+    /// Its name.
+    pub name: String,
+    /// For one input in the body, for [`BATCH`] in the head.
+    pub time: Duration,
 }
 
 /// An [`OnnxNetwork`] in use by one thread.
 #[derive(Debug)]
-pub(crate) struct Session<'a> {
+pub struct Session<'a> {
     network: &'a OnnxNetwork,
     /// What the body made of a batch of inputs.
     features: Vec<f32>,
@@ -160,7 +201,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// If the lengths do not match each other, or tract fails.
-    pub(crate) fn run(&mut self, inputs: &[f32], outputs: &mut [f32]) -> Result<(), String> {
+    pub fn run(&mut self, inputs: &[f32], outputs: &mut [f32]) -> Result<(), String> {
         let OnnxNetwork { body, head, classes, .. } = self.network;
         let count = outputs.len() / classes;
         if inputs.len() != count * body.row() || outputs.len() != count * classes {
