@@ -3,7 +3,7 @@
 mod board;
 mod crops;
 mod int8;
-mod onnx;
+pub mod onnx;
 pub mod registry;
 
 use std::borrow::Cow;

@@ -3,9 +3,11 @@
 //! One image at a time: tract is fastest with a concrete batch of one, and a score
 //! then depends on its image alone.
 
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Once};
+pub mod network;
+mod operators;
+mod split;
+
+use std::sync::Arc;
 
 use mirage_core::image::{Classifier, Shape};
 use mirage_core::math::softmax;
@@ -17,6 +19,7 @@ use tract_onnx::prelude::{
 
 use super::ModelError;
 use crate::train::Preprocessing;
+use network::{guard, input_shape, one_line};
 
 /// A network with one image as input and one score per class as output.
 pub(super) struct OnnxModel {
@@ -147,59 +150,6 @@ impl Classifier for OnnxClassifier<'_> {
     }
 }
 
-thread_local! {
-    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Calls tract, which panics on some damaged networks: such a panic becomes an error, and
-/// prints nothing.
-fn guard<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let report = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if !IS_GUARDED.get() {
-                report(panic);
-            }
-        }));
-    });
-    let outer = IS_GUARDED.replace(true);
-    // Nothing that the call was changing is used after a panic.
-    let result = panic::catch_unwind(AssertUnwindSafe(call));
-    IS_GUARDED.set(outer);
-    result.map_err(|_| "tract cannot run this network: it is damaged or not supported".to_owned())
-}
-
-/// The shape of the one input that is not a constant: [N, channels, height, width].
-fn input_shape(proto: &ModelProto) -> Result<Shape, String> {
-    use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimValue;
-    use tract_onnx::pb::type_proto::Value::TensorType;
-
-    let graph = proto.graph.as_ref().ok_or("no graph")?;
-    let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
-    let mut inputs = graph.input.iter().filter(|input| !is_constant(&input.name));
-    let (Some(input), None) = (inputs.next(), inputs.next()) else {
-        return Err("the network needs exactly one input".to_owned());
-    };
-    let Some(TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
-        return Err(format!("input {:?} is no tensor", input.name));
-    };
-    let dimensions = tensor.shape.as_ref().map(|shape| shape.dim.as_slice()).unwrap_or_default();
-    let fixed = |index: usize| match dimensions.get(index).and_then(|d| d.value.as_ref()) {
-        Some(DimValue(size)) => usize::try_from(*size).ok().filter(|s| (1..=4096).contains(s)),
-        _ => None,
-    };
-    match (dimensions.len(), fixed(1), fixed(2), fixed(3)) {
-        (4, Some(channels @ (1 | 3)), Some(height), Some(width)) => {
-            Ok(Shape { height, width, channels })
-        }
-        _ => Err(format!(
-            "input {:?} is not [N, 1 or 3, height, width] with fixed sizes",
-            input.name
-        )),
-    }
-}
-
 /// What the last operator that computes something says of the output.
 fn output_kind(proto: &ModelProto) -> Output {
     const SHAPING: [&str; 7] =
@@ -218,23 +168,4 @@ fn output_kind(proto: &ModelProto) -> Output {
         }
     }
     Output::Logits
-}
-
-/// A tract error, whose causes fill many lines, as one.
-fn one_line(error: &TractError) -> String {
-    let causes: Vec<String> = error.chain().map(|cause| cause.to_string()).collect();
-    causes.join(": ").replace('\n', " ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_inside_is_an_error() {
-        let array = [0_u8; 2];
-        let index = std::hint::black_box(2);
-        assert!(guard(|| array[index]).is_err());
-        assert_eq!(guard(|| 1), Ok(1));
-    }
 }
