@@ -308,8 +308,10 @@ struct Info {
     /// Height and width of the network's input.
     input: Option<[usize; 2]>,
     classes: usize,
-    /// As in the description beside a file.
-    preprocessing: Option<toml::Table>,
+    /// How pixels become the network's input, in words.
+    preprocessing: String,
+    /// What the network's output means, in words; found out by running it.
+    output: Option<String>,
     /// Whether its classes have names.
     labels: bool,
     urls: &'static [String],
@@ -352,9 +354,10 @@ fn of_model(name: &str, path: Option<PathBuf>, bytes: u64) -> Result<Info, Model
         kind: Some(record.kind),
         picture: [shape.height, shape.width],
         channels: Some(shape.channels),
-        input: network.map(|network| network.input),
+        input: Some([model.input().height, model.input().width]),
         classes: model.classes(),
-        preprocessing: network.map(|network| network.preprocessing.clone()),
+        preprocessing: model.preprocessing(),
+        output: Some(model.output().to_string()),
         labels: record.labels.iter().enumerate().any(|(i, label)| *label != i.to_string()),
         urls: network.map_or(&[], |network| &network.urls),
         pull: None,
@@ -384,11 +387,6 @@ fn of_network(network: &'static Network) -> Result<Info, ModelsError> {
         }
         return of_model(&network.name, Some(path), network.bytes);
     }
-    let side = |key: &str, i: usize| {
-        let value = network.preprocessing.get(key)?.as_array()?.get(i)?.as_integer()?;
-        usize::try_from(value).ok()
-    };
-    let [height, width] = network.input;
     let from = if network.urls.is_empty() { " --from DIR" } else { "" };
     let folder = data::data_dir()?;
     Ok(Info {
@@ -400,11 +398,12 @@ fn of_network(network: &'static Network) -> Result<Info, ModelsError> {
         bytes: network.bytes,
         sha256: network.sha256.clone(),
         kind: None,
-        picture: [side("picture", 0).unwrap_or(height), side("picture", 1).unwrap_or(width)],
+        picture: network.preprocessing.picture.unwrap_or(network.input),
         channels: None,
         input: Some(network.input),
         classes: network.classes,
-        preprocessing: Some(network.preprocessing.clone()),
+        preprocessing: network.preprocessing.to_string(),
+        output: None,
         labels: network.companions().any(|file| folder.join(&file.path).is_file()),
         urls: &network.urls,
         pull: Some(format!("mirage models pull {}{from}", network.name)),
@@ -434,7 +433,8 @@ impl Info {
             ("kind", self.kind.clone()),
             ("picture", Some(sides(self.picture) + colours)),
             ("input", self.input.map(sides)),
-            ("prepared", self.preprocessing.as_ref().map(in_words)),
+            ("prepared", Some(self.preprocessing.clone())),
+            ("output", self.output.clone()),
             ("classes", Some(self.classes.to_string())),
             (
                 "labels",
@@ -448,59 +448,5 @@ impl Info {
             }
         }
         text
-    }
-}
-
-/// How a value of a pixel becomes one of the network's input.
-fn in_words(preprocessing: &toml::Table) -> String {
-    let number = |value: &toml::Value| {
-        value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
-    };
-    let list = |key: &str| {
-        let values = preprocessing.get(key)?.as_array()?;
-        let values: Vec<_> = values.iter().filter_map(number).map(|n| n.to_string()).collect();
-        Some(if let [one] = &values[..] { one.clone() } else { format!("({})", values.join(", ")) })
-    };
-    let text = |key: &str| preprocessing.get(key)?.as_str();
-    let mut formula = "pixel".to_owned();
-    if let Some(scale) = preprocessing.get("scale").and_then(number) {
-        let divisor = scale.recip().round();
-        if (scale * divisor - 1.0).abs() < 1e-12 {
-            formula += &format!(" / {divisor}");
-        } else {
-            formula += &format!(" · {scale}");
-        }
-    }
-    if let Some(mean) = list("mean").or_else(|| text("mean_image").map(str::to_owned)) {
-        formula += &format!(" − {mean}");
-    }
-    if let Some(deviation) = list("std") {
-        formula = format!("({formula}) / {deviation}");
-    }
-    match text("order") {
-        Some(order) => format!("{order}, x = {formula}"),
-        None => format!("x = {formula}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn preprocessing_is_told_as_a_formula() {
-        for (text, words) in [
-            ("", "x = pixel"),
-            ("order = 'BGR'\nmean = [104, 117.5, 123]", "BGR, x = pixel − (104, 117.5, 123)"),
-            ("scale = 0.00390625", "x = pixel / 256"),
-            ("scale = 0.4", "x = pixel · 0.4"),
-            ("mean_image = 'mean.npy'", "x = pixel − mean.npy"),
-            (
-                "scale = 0.00392156862745098\nmean = [0.1307]\nstd = [0.3081]",
-                "x = (pixel / 255 − 0.1307) / 0.3081",
-            ),
-        ] {
-            assert_eq!(in_words(&text.parse().unwrap()), words);
-        }
     }
 }

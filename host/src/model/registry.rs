@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::BUILT_IN;
+use super::{BUILT_IN, Description};
 use crate::data::{self, NoDataDir};
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
@@ -47,7 +47,7 @@ pub struct Network {
     pub classes: usize,
     /// How pictures are prepared for it: the keys of a description beside a file of one's
     /// own, with paths that count from the folder of data.
-    pub preprocessing: toml::Table,
+    pub preprocessing: Description,
 }
 
 /// A file that belongs to networks, such as the names of their classes.
@@ -95,8 +95,8 @@ impl Network {
     /// The files that its preprocessing names.
     pub fn companions(&self) -> impl Iterator<Item = &'static Companion> {
         REGISTRY.companion.iter().filter(|companion| {
-            let names = |value: &toml::Value| value.as_str() == Some(companion.path.as_str());
-            self.preprocessing.values().any(names)
+            let Description { labels, mean_image, .. } = &self.preprocessing;
+            [labels, mean_image].into_iter().flatten().any(|path| *path == *companion.path)
         })
     }
 }
@@ -113,6 +113,13 @@ pub fn built_in() -> &'static [BuiltIn] {
     &REGISTRY.built_in
 }
 
+/// The names of all networks, those of the program first.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    let built_in = built_in().iter().map(|network| network.name.as_str());
+    built_in.chain(networks().iter().map(|network| network.name.as_str())).collect()
+}
+
 /// The network of this name, if one can be fetched.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Network> {
@@ -122,7 +129,7 @@ pub fn find(name: &str) -> Option<&'static Network> {
 /// How pictures are prepared for the network whose file has this SHA-256, hexadecimal,
 /// and the folder that the paths in it count from.
 #[must_use]
-pub fn description(sha256: &str) -> Option<(toml::Table, PathBuf)> {
+pub fn description(sha256: &str) -> Option<(Description, PathBuf)> {
     let network = networks().iter().find(|network| network.sha256 == sha256)?;
     // Without a folder of data there are no files in it: what paths count from is no matter.
     Some((network.preprocessing.clone(), data::data_dir().unwrap_or_default()))
@@ -133,6 +140,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use super::super::Order;
     use super::*;
     use reference::data::external;
 
@@ -167,9 +175,12 @@ mod tests {
     #[test]
     fn every_file_that_preprocessing_names_is_a_companion() {
         for network in networks() {
-            let named =
-                ["labels", "mean_image"].iter().filter_map(|k| network.preprocessing.get(*k));
-            let named: Vec<_> = named.filter_map(toml::Value::as_str).collect();
+            let Description { labels, mean_image, .. } = &network.preprocessing;
+            let named: Vec<_> = [labels, mean_image]
+                .into_iter()
+                .flatten()
+                .filter_map(|path| path.to_str())
+                .collect();
             let companions: Vec<_> = network.companions().map(|c| c.path.as_str()).collect();
             assert_eq!(companions, named, "{}", network.name);
         }
@@ -179,7 +190,7 @@ mod tests {
     fn networks_are_found_by_name_and_by_hash() {
         let caffenet = find("caffenet").unwrap();
         let (preprocessing, _) = description(&caffenet.sha256).unwrap();
-        assert_eq!(preprocessing["order"].as_str(), Some("BGR"));
+        assert_eq!(preprocessing.order, Order::Bgr);
         assert!(find("caffe").is_none() && find("lenet").is_none());
         assert!(description("").is_none());
     }
