@@ -8,7 +8,7 @@ use reference::archive::Elites;
 use reference::property::config;
 use reference::statistics::{chi_square, chi_square_limit};
 
-type Byte = Direct<1>;
+type Byte = Direct<[u8; 1]>;
 
 fn empty(classes: usize) -> Archive<Byte, Vec<Cell<Byte>>> {
     Archive::new((0..classes).map(|_| None).collect())

@@ -5,7 +5,8 @@
 
 use mirage::experiment::folder::Folder;
 use mirage::experiment::plan::Plan;
-use mirage::experiment::run;
+use mirage::experiment::run::{self, Work};
+use mirage::interrupt::Interrupt;
 use mirage::model::Model;
 
 static TABLE: &str = include_str!("data/golden.csv");
@@ -32,9 +33,11 @@ fn digest(plan: &Plan, model: &Model, threads: usize, interrupted: bool) -> Stri
     let folder = Folder::new(parent.path().join("run"));
     if interrupted {
         let first = Plan { generations: plan.generations / 2, ..plan.clone() };
-        run::run(&first, model, &folder, threads, false, &mut |_| {}).unwrap();
+        let work = Work { threads, resume: false, interrupt: Interrupt::default() };
+        run::run(&first, model, &folder, &work, &mut |_| {}).unwrap();
     }
-    let (summary, _) = run::run(plan, model, &folder, threads, interrupted, &mut |_| {}).unwrap();
+    let work = Work { threads, resume: interrupted, interrupt: Interrupt::default() };
+    let (summary, _) = run::run(plan, model, &folder, &work, &mut |_| {}).unwrap();
     summary.digest
 }
 

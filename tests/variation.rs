@@ -67,7 +67,7 @@ fn mutate(settings: &DirectSettings, start: u8, generation: u32) -> (u64, [u64; 
     let mut counts = [0; 256];
     let mut changed = 0;
     for index in 0..50 {
-        let mut child = Direct::<4096>::new([start; 4096]);
+        let mut child = Direct::new([start; 4096]);
         let mate = child.clone();
         child.vary(&mate, settings, generation, &mut Stream::new(9, generation, index));
         for &pixel in child.pixels() {

@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::genome::Direct;
 
-    type Small = Archive<Direct<1>, [Cell<Direct<1>>; 3]>;
+    type Small = Archive<Direct<[u8; 1]>, [Cell<Direct<[u8; 1]>>; 3]>;
 
     const SHAPE: Shape = Shape { height: 1, width: 1, channels: 1 };
 

@@ -17,7 +17,7 @@
 //! evolve                          ask / tell: the generation loop
 //! archive        link             elites per class; what boards and hosts say
 //! genome ──▶ image ◀── nn         genome and nn meet only at image
-//! math  rng  digest  limits  wire leaves; wire: reading canonical bytes
+//! math  rng  digest  colour  limits  wire   leaves; wire: reading canonical bytes
 //! ```
 //!
 //! The algorithm is that of Nguyen, Yosinski and Clune, *Deep Neural Networks
@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod colour;
 pub mod digest;
 pub mod evolve;
 pub mod genome;

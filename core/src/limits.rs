@@ -27,7 +27,7 @@ pub const MAX_CLASSES: usize = 1 << 12;
 /// Bytes of a model blob.
 pub const MAX_BLOB: usize = 1 << 28;
 
-/// Nodes of a CPPN, outputs included, inputs not; 1 byte each.
+/// Nodes of a CPPN that draws grey, outputs included, inputs not; 1 byte each.
 ///
 /// Against the built-in LeNet (`mnist-cppn`, seeds 1 to 4), elites have 6 nodes and 11
 /// connections on average after 200 generations, the largest 13 and 22; after 1000
@@ -38,3 +38,10 @@ pub const CPPN_NODES: usize = 32;
 
 /// Connections of a CPPN, 8 bytes each.
 pub const CPPN_CONNECTIONS: usize = 64;
+
+/// Nodes of a CPPN that draws colour, which only hosts do: room for thousands of
+/// generations.
+pub const COLOUR_CPPN_NODES: usize = 256;
+
+/// Connections of a CPPN that draws colour: with the nodes 4.4 KB per genome.
+pub const COLOUR_CPPN_CONNECTIONS: usize = 512;

@@ -1,5 +1,6 @@
 //! A device that answers a host.
 
+use mirage_core::colour::Colour;
 use mirage_core::evolve::{Encoding, Evolution, Preset, REVISION};
 use mirage_core::link::{Fault, Info, Receiver, Reply, Request, Run};
 use mirage_core::nn::{Kernel, Network};
@@ -162,7 +163,9 @@ impl Job {
         run: &Run<'_>,
         device: &Device<'_, K, PIXELS, CLASSES>,
     ) -> Result<Self, Fault> {
-        let preset = Preset::named(run.preset).ok_or(Fault::Preset)?;
+        // Those that draw colour are a host's.
+        let preset = Preset::named(run.preset).filter(|preset| preset.colour == Colour::Grey);
+        let preset = preset.ok_or(Fault::Preset)?;
         if run.children == 0 || run.generations == 0 {
             return Err(Fault::Empty);
         }

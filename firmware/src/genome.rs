@@ -16,7 +16,7 @@ pub enum Genome<const PIXELS: usize> {
     /// Indirect.
     Cppn(Cppn<CPPN_NODES, CPPN_CONNECTIONS>),
     /// Direct.
-    Direct(Direct<PIXELS>),
+    Direct(Direct<[u8; PIXELS]>),
 }
 
 impl<const PIXELS: usize> Genome<PIXELS> {

@@ -7,13 +7,17 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mirage::experiment::engine::Engine;
-use mirage::model::Model;
+use mirage::experiment::engine::{Engine, Setup};
+use mirage::genome::{GreyCppn, HeapDirect};
+use mirage::interrupt::Interrupt;
+use mirage::model::{Crops, Model};
 use mirage::simd::{ForwardMemory, Simd};
+use mirage_core::colour::Colour;
 use mirage_core::evolve::{CPPN, DIRECT, Evolution};
 use mirage_core::genome::cppn::Math;
-use mirage_core::genome::{Cppn, CppnSettings, Direct, Genome};
+use mirage_core::genome::{Cppn, CppnSettings, Genome};
 use mirage_core::image::Shape;
+use mirage_core::limits::{COLOUR_CPPN_CONNECTIONS, COLOUR_CPPN_NODES};
 use mirage_core::nn::Network;
 use mirage_core::rng::Stream;
 
@@ -30,12 +34,12 @@ fn levels() -> Vec<Simd> {
     levels
 }
 
-/// A CPPN that has all its sixteen nodes.
-fn full_genome() -> Network16 {
+/// A CPPN that grew until it had so many nodes.
+fn grown<const N: usize, const C: usize>(nodes: usize, shape: Shape) -> Cppn<N, C> {
     let grow = CppnSettings { delete_node: 0.0, delete_connection: 0.0, ..CPPN };
-    let mut genome = Network16::random(&grow, SHAPE, &mut Stream::new(1, 0, 0));
+    let mut genome = Cppn::random(&grow, shape, &mut Stream::new(1, 0, 0));
     for generation in 1.. {
-        if genome.nodes().len() == 16 {
+        if genome.nodes().len() == nodes {
             break;
         }
         let mate = genome.clone();
@@ -46,7 +50,7 @@ fn full_genome() -> Network16 {
 
 fn render(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("render");
-    let genome = full_genome();
+    let genome: Network16 = grown(16, SHAPE);
     let mut image = vec![0; SHAPE.len()];
     let mut scratch = vec![0.0; Network16::scratch_len(392)];
     group.throughput(Throughput::Elements((SHAPE.len() * genome.nodes().len()) as u64));
@@ -58,6 +62,35 @@ fn render(criterion: &mut Criterion) {
             });
         }
     }
+    group.finish();
+}
+
+/// What a child of an ImageNet run takes beside the network.
+fn colour(criterion: &mut Criterion) {
+    const PICTURE: Shape = Shape { height: 256, width: 256, channels: 3 };
+    let mut group = criterion.benchmark_group("colour, 256 × 256");
+    let mut image = vec![0; PICTURE.len()];
+    let mut scratch = vec![0.0; 16 * 1024];
+    let genome = grown::<COLOUR_CPPN_NODES, COLOUR_CPPN_CONNECTIONS>(20, PICTURE);
+    for simd in levels() {
+        group.bench_function(format!("CPPN of 20 nodes, {}", simd.name()), |bencher| {
+            bencher.iter(|| simd.render(&genome, &CPPN, PICTURE, &mut scratch, &mut image));
+        });
+    }
+    for (name, space) in [("HSV", Colour::Hsv), ("HLS", Colour::Hls)] {
+        group.bench_function(format!("{name} to RGB, {}", Simd::detect().name()), |bencher| {
+            bencher.iter(|| Simd::detect().to_rgb(space, black_box(&mut image)));
+        });
+    }
+    let parent = HeapDirect::random(&DIRECT, PICTURE, &mut Stream::new(1, 0, 0));
+    let mut rng = Stream::new(1, 0, 1);
+    group.bench_function("direct offspring", |bencher| {
+        bencher.iter(|| {
+            let mut child = parent.clone();
+            child.vary(&parent, &DIRECT, 0, &mut rng);
+            child
+        });
+    });
     group.finish();
 }
 
@@ -139,8 +172,8 @@ fn generation(criterion: &mut Criterion) {
     let model = Model::load("lenet").expect("the built-in model");
     let evolution = |settings| Evolution { seed: 1, children: 200, shape: SHAPE, settings };
     group.throughput(Throughput::Elements(200));
-    let mut engine: Engine<'_, Cppn<32, 64>> =
-        Engine::new(evolution(CPPN), &model, Simd::detect(), 1).expect("an engine");
+    let mut engine: Engine<'_, GreyCppn> =
+        Engine::new(evolution(CPPN), &model, setup()).expect("an engine");
     grow(&mut engine);
     let mut number = 50;
     group.bench_function("mnist-cppn, 200 children, 1 thread", |bencher| {
@@ -150,8 +183,8 @@ fn generation(criterion: &mut Criterion) {
         });
     });
     let evolution = Evolution { seed: 1, children: 200, shape: SHAPE, settings: DIRECT };
-    let mut engine: Engine<'_, Direct<784>> =
-        Engine::new(evolution, &model, Simd::detect(), 1).expect("an engine");
+    let mut engine: Engine<'_, HeapDirect> =
+        Engine::new(evolution, &model, setup()).expect("an engine");
     grow(&mut engine);
     let mut number = 50;
     group.bench_function("mnist-direct, 200 children, 1 thread", |bencher| {
@@ -161,6 +194,11 @@ fn generation(criterion: &mut Criterion) {
         });
     });
     group.finish();
+}
+
+fn setup() -> Setup {
+    let (colour, crops, simd) = (Colour::Grey, Crops::Center, Simd::detect());
+    Setup { colour, crops, simd, threads: 1, interrupt: Interrupt::default() }
 }
 
 /// Fifty generations: past the first, which are not typical.
@@ -174,5 +212,5 @@ where
     }
 }
 
-criterion_group!(benches, render, int8, peak, generation);
+criterion_group!(benches, render, colour, int8, peak, generation);
 criterion_main!(benches);

@@ -149,7 +149,7 @@ fn agree(name: &str, model: &str) {
                 follow(&mut line, host, &run, &which)
             }
             Encoding::Direct(settings) => {
-                let host = Host::<Direct<784>>::new(model, &run, settings);
+                let host = Host::<Direct<[u8; 784]>>::new(model, &run, settings);
                 follow(&mut line, host, &run, &which)
             }
         };

@@ -373,7 +373,7 @@ fn a_board_that_falls_silent_is_given_up() {
 fn a_board_that_was_reset_is_told_of() {
     let place = Workplace::new();
     let digest = on_host(&place, "");
-    let empty = Archive::<Direct<1>, Vec<Cell<_>>>::new(vec![None; 10]);
+    let empty = Archive::<Direct<[u8; 1]>, Vec<Cell<_>>>::new(vec![None; 10]);
     let empty = empty.digest().value();
     let _board = Plugged::answering(&place, move |request| match request {
         Request::Info => Reply::Info(Info { model_sha256: model::MODEL.sha256, ..INFO }),

@@ -9,7 +9,10 @@
 //! | direct mutation rate | halves every 1000 generations | never halves |
 //! | direct crossover | not mentioned | SBX, p = 0.5, η = 10 |
 //! | CPPN coordinates | as in Picbreeder, −1 ..= 1 | raw pixel indices |
+//! | generations, ImageNet direct | 20 000 | 5010 |
+//! | colour | hue, saturation, value | hue, lightness, saturation |
 
+use crate::colour::Colour;
 use crate::genome::cppn::{Coordinates, Math};
 use crate::genome::{CppnSettings, DirectSettings};
 
@@ -27,6 +30,15 @@ pub const CROSSOVER_ETA: f32 = 10.0;
 pub const MNIST_CHILDREN: u32 = 200;
 /// Generations of the paper's MNIST figures (section 3.1).
 pub const MNIST_GENERATIONS: u32 = 200;
+/// Children per generation of the direct encoding for ImageNet (paper's released
+/// code).
+pub const IMAGENET_DIRECT_CHILDREN: u32 = 200;
+/// Generations of the direct encoding for ImageNet (paper, section 3.2).
+pub const IMAGENET_DIRECT_GENERATIONS: u32 = 20_000;
+/// Children per generation of the CPPN encoding for ImageNet.
+pub const IMAGENET_CPPN_CHILDREN: u32 = 400;
+/// Generations of the CPPN encoding for ImageNet (paper, section 3.2).
+pub const IMAGENET_CPPN_GENERATIONS: u32 = 5000;
 
 /// The direct encoding of the paper.
 pub const DIRECT: DirectSettings = DirectSettings {
@@ -78,33 +90,67 @@ pub struct Preset {
     pub generations: u32,
     /// How images are encoded.
     pub encoding: Encoding,
+    /// What the values of a pixel mean.
+    pub colour: Colour,
 }
 
 /// Every preset.
-pub const PRESETS: [Preset; 4] = [
+pub const PRESETS: [Preset; 8] = [
     Preset {
         name: "mnist-cppn",
         children: MNIST_CHILDREN,
         generations: MNIST_GENERATIONS,
         encoding: Encoding::Cppn(CPPN),
+        colour: Colour::Grey,
     },
     Preset {
         name: "mnist-direct",
         children: MNIST_CHILDREN,
         generations: MNIST_GENERATIONS,
         encoding: Encoding::Direct(DIRECT),
+        colour: Colour::Grey,
     },
     Preset {
         name: "mnist-cppn-released",
         children: MNIST_CHILDREN,
         generations: 1001,
         encoding: Encoding::Cppn(CPPN_RELEASED),
+        colour: Colour::Grey,
     },
     Preset {
         name: "mnist-direct-released",
         children: MNIST_CHILDREN,
         generations: 1010,
         encoding: Encoding::Direct(DIRECT_RELEASED),
+        colour: Colour::Grey,
+    },
+    Preset {
+        name: "imagenet-cppn",
+        children: IMAGENET_CPPN_CHILDREN,
+        generations: IMAGENET_CPPN_GENERATIONS,
+        encoding: Encoding::Cppn(CPPN),
+        colour: Colour::Hsv,
+    },
+    Preset {
+        name: "imagenet-direct",
+        children: IMAGENET_DIRECT_CHILDREN,
+        generations: IMAGENET_DIRECT_GENERATIONS,
+        encoding: Encoding::Direct(DIRECT),
+        colour: Colour::Hsv,
+    },
+    Preset {
+        name: "imagenet-cppn-released",
+        children: IMAGENET_CPPN_CHILDREN,
+        generations: IMAGENET_CPPN_GENERATIONS,
+        encoding: Encoding::Cppn(CPPN_RELEASED),
+        colour: Colour::Hls,
+    },
+    Preset {
+        name: "imagenet-direct-released",
+        children: IMAGENET_DIRECT_CHILDREN,
+        generations: 5010,
+        encoding: Encoding::Direct(DIRECT_RELEASED),
+        colour: Colour::Hls,
     },
 ];
 

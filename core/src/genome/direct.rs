@@ -5,13 +5,48 @@ use crate::image::Shape;
 use crate::rng::Stream;
 use crate::wire::{DecodeError, Reader};
 
-/// An image of `LEN` pixel bytes that is its own genome.
+/// Memory for the pixel bytes of a direct genome: an array on a device, the heap on a
+/// host.
+pub trait Pixels: Clone {
+    /// A placeholder, quick to make.
+    fn black() -> Self;
+
+    /// Makes room for just `len` bytes, whatever they hold then; `false` if there cannot
+    /// be so many or so few.
+    fn resize(&mut self, len: usize) -> bool;
+
+    /// The bytes.
+    fn bytes(&self) -> &[u8];
+
+    /// The bytes, to be changed.
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+impl<const LEN: usize> Pixels for [u8; LEN] {
+    fn black() -> Self {
+        [0; LEN]
+    }
+
+    fn resize(&mut self, len: usize) -> bool {
+        len == LEN
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+/// An image that is its own genome: one gene per value of a pixel.
 ///
 /// A gene is a byte: the real gene in [0, 1] of the operators, in steps of 1/255.
 /// What cannot be seen is not stored, and a genome takes a quarter of the memory.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Direct<const LEN: usize> {
-    pixels: [u8; LEN],
+pub struct Direct<P> {
+    pixels: P,
 }
 
 /// How direct genomes vary.
@@ -29,34 +64,34 @@ pub struct DirectSettings {
     pub crossover_eta: f32,
 }
 
-impl<const LEN: usize> Direct<LEN> {
+impl<P: Pixels> Direct<P> {
     /// A genome from its pixels.
     #[must_use]
-    pub const fn new(pixels: [u8; LEN]) -> Self {
+    pub const fn new(pixels: P) -> Self {
         Self { pixels }
     }
 
     /// The pixels.
     #[must_use]
-    pub const fn pixels(&self) -> &[u8; LEN] {
+    pub const fn pixels(&self) -> &P {
         &self.pixels
     }
 }
 
 /// All black.
-impl<const LEN: usize> Default for Direct<LEN> {
+impl<P: Pixels> Default for Direct<P> {
     fn default() -> Self {
-        Self { pixels: [0; LEN] }
+        Self { pixels: P::black() }
     }
 }
 
-impl<const LEN: usize> Clone for Direct<LEN> {
+impl<P: Pixels> Clone for Direct<P> {
     fn clone(&self) -> Self {
-        Self { pixels: self.pixels }
+        Self { pixels: self.pixels.clone() }
     }
 
     fn clone_from(&mut self, source: &Self) {
-        self.pixels = source.pixels;
+        self.pixels.clone_from(&source.pixels);
     }
 }
 
@@ -70,11 +105,14 @@ fn byte(gene: f32) -> u8 {
     (gene * 255.0 + 0.5) as u8
 }
 
-impl<const LEN: usize> Genome for Direct<LEN> {
+impl<P: Pixels> Genome for Direct<P> {
     type Settings = DirectSettings;
 
-    fn randomize(&mut self, _: &DirectSettings, _: Shape, rng: &mut Stream) {
-        for pixel in &mut self.pixels {
+    /// Every value drawn uniformly. If there is no memory for just this shape, those that
+    /// there is memory for.
+    fn randomize(&mut self, _: &DirectSettings, shape: Shape, rng: &mut Stream) {
+        let _ = self.pixels.resize(shape.len());
+        for pixel in self.pixels.bytes_mut() {
             *pixel = rng.below(256) as u8;
         }
     }
@@ -88,7 +126,7 @@ impl<const LEN: usize> Genome for Direct<LEN> {
     ) -> bool {
         let is_mixed = rng.chance(settings.crossover_rate);
         if is_mixed {
-            for (pixel, &other) in self.pixels.iter_mut().zip(&mate.pixels) {
+            for (pixel, &other) in self.pixels.bytes_mut().iter_mut().zip(mate.pixels.bytes()) {
                 if *pixel != other {
                     let child =
                         variation::sbx(gene(*pixel), gene(other), settings.crossover_eta, rng);
@@ -98,7 +136,7 @@ impl<const LEN: usize> Genome for Direct<LEN> {
         }
         let halvings = generation.checked_div(settings.halving).unwrap_or(0).min(63);
         let rate = settings.mutation_rate / (1u64 << halvings) as f32;
-        for pixel in &mut self.pixels {
+        for pixel in self.pixels.bytes_mut() {
             if rng.chance(rate) {
                 *pixel = byte(variation::polynomial(gene(*pixel), settings.mutation_eta, rng));
             }
@@ -108,7 +146,7 @@ impl<const LEN: usize> Genome for Direct<LEN> {
 
     #[inline(always)]
     fn render(&self, _: &DirectSettings, _: Shape, _: &mut [f32], image: &mut [u8]) {
-        for (target, &pixel) in image.iter_mut().zip(&self.pixels) {
+        for (target, &pixel) in image.iter_mut().zip(self.pixels.bytes()) {
             *target = pixel;
         }
     }
@@ -118,17 +156,21 @@ impl<const LEN: usize> Genome for Direct<LEN> {
     }
 
     fn encode(&self, sink: &mut impl FnMut(&[u8])) {
-        sink(&self.pixels);
+        sink(self.pixels.bytes());
     }
 }
 
-impl<const LEN: usize> Decode for Direct<LEN> {
+impl<P: Pixels> Decode for Direct<P> {
     fn decode(reader: &mut Reader<'_>, shape: Shape) -> Result<Self, DecodeError> {
-        let pixels = reader.take(LEN)?;
-        match pixels.try_into() {
-            Ok(pixels) if shape.len() == LEN => Ok(Self { pixels }),
-            _ => Err(DecodeError::Genome),
+        let mut genome = Self::default();
+        if !genome.pixels.resize(shape.len()) {
+            return Err(DecodeError::Genome);
         }
+        let read = reader.take(shape.len())?;
+        for (pixel, &byte) in genome.pixels.bytes_mut().iter_mut().zip(read) {
+            *pixel = byte;
+        }
+        Ok(genome)
     }
 }
 
@@ -152,7 +194,7 @@ mod tests {
     #[test]
     fn the_rate_halves_and_halves_until_it_is_gone() {
         let changed = |generation| {
-            let mut child = Direct::<4096>::new([128; 4096]);
+            let mut child = Direct::new([128; 4096]);
             let parent = child.clone();
             child.vary(&parent, &SETTINGS, generation, &mut Stream::new(1, generation, 0));
             child.pixels.iter().filter(|&&p| p != 128).count()
@@ -165,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_rate_that_never_halves() {
-        let mut child = Direct::<4096>::new([128; 4096]);
+        let mut child = Direct::new([128; 4096]);
         let parent = child.clone();
         let settings = DirectSettings { halving: 0, ..SETTINGS };
         child.vary(&parent, &settings, u32::MAX, &mut Stream::new(1, 0, 0));

@@ -5,7 +5,7 @@ pub mod direct;
 pub mod variation;
 
 pub use cppn::{Cppn, CppnSettings};
-pub use direct::{Direct, DirectSettings};
+pub use direct::{Direct, DirectSettings, Pixels};
 
 use crate::image::Shape;
 use crate::rng::Stream;

@@ -192,7 +192,8 @@ pub fn run(args: &DeviceArgs) -> Result<Answer, DeviceCommandError> {
             Ok(Answer::Yes)
         }),
         DeviceCommand::Evolve(args) => {
-            let plan = args.plan.plan()?;
+            // Boards evolve grey pictures only.
+            let plan = args.plan.plan(false)?;
             args.board.with(|connection, model| args.run(&plan, connection, model))
         }
     }
@@ -259,7 +260,7 @@ impl EvolveArgs {
             }
         };
         let board = self.board.place.emulate.map_or(info.board.as_str(), |machine| machine.name);
-        let default = || self.plan.folder(&on_board(board, &info.model));
+        let default = || self.plan.folder(&on_board(board, &info.model), false);
         let folder = Folder::new(self.out.clone().unwrap_or_else(default));
         let threads = self.threads.map_or_else(|| default_threads().get(), usize::from);
         let bar = progress::bar(plan);

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use mirage_core::colour::Colour;
 use mirage_core::genome::cppn::{Coordinates, Math};
 use mirage_core::link::BAUD;
 use thiserror::Error;
@@ -14,9 +15,10 @@ use crate::device::{Connection, DeviceError};
 use crate::experiment::folder::{Folder, FolderError};
 use crate::experiment::journal::RunError;
 use crate::experiment::plan::{MAX_CHILDREN, Plan, PlanError};
-use crate::experiment::run;
+use crate::experiment::run::{self, Work};
 use crate::experiment::summary::Summary;
-use crate::model::{Model, ModelError};
+use crate::interrupt::Interrupt;
+use crate::model::{Crops, Model, ModelError};
 use crate::report::{self, ReportError};
 
 /// Arguments of `mirage evolve`.
@@ -39,6 +41,12 @@ pub struct EvolveArgs {
     /// What a CPPN's sine and exponential are made of [default: the preset's]
     #[arg(long, value_enum)]
     math: Option<MathName>,
+    /// What the values of a colour picture's pixels mean [default: the preset's]
+    #[arg(long, value_enum)]
+    colour: Option<ColourName>,
+    /// What of a colour picture the network looks at; center is ten times as fast [default: ten, or center if pictures have the network's size]
+    #[arg(long, value_enum)]
+    crops: Option<CropsName>,
     /// Worker threads; they change the speed, not the result [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -56,10 +64,10 @@ pub struct EvolveArgs {
 /// What to evolve, wherever it is evolved.
 #[derive(Args, Debug)]
 pub(super) struct PlanArgs {
-    /// The experiment: mnist-cppn, mnist-direct, mnist-cppn-released, mnist-direct-released [default: mnist-cppn]
+    /// The experiment: mnist-cppn, mnist-direct, imagenet-cppn, imagenet-direct, each also with -released [default: mnist-cppn, for a model of colour pictures imagenet-cppn]
     #[arg(long, value_name = "PRESET")]
     preset: Option<String>,
-    /// Short for --preset mnist-ENCODING
+    /// Short for --preset mnist-ENCODING, or imagenet-ENCODING
     #[arg(long, value_enum, conflicts_with = "preset")]
     encoding: Option<EncodingName>,
     /// Generations [default: the preset's]
@@ -90,6 +98,24 @@ enum CoordinatesName {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum ColourName {
+    /// Hue, saturation and value, as in the paper
+    Hsv,
+    /// Hue, lightness and saturation, as in the paper's released code
+    Hls,
+    /// Red, green and blue
+    Rgb,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CropsName {
+    /// One from the centre
+    Center,
+    /// The mean over the corners, the centre, and their mirror images, as in the paper
+    Ten,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum MathName {
     /// Accurate to the last bits, and fast where there are vectors
     Polynomial,
@@ -102,6 +128,25 @@ impl From<CoordinatesName> for Coordinates {
         match name {
             CoordinatesName::Centred => Self::Centred,
             CoordinatesName::Pixels => Self::Pixels,
+        }
+    }
+}
+
+impl From<ColourName> for Colour {
+    fn from(name: ColourName) -> Self {
+        match name {
+            ColourName::Hsv => Self::Hsv,
+            ColourName::Hls => Self::Hls,
+            ColourName::Rgb => Self::Rgb,
+        }
+    }
+}
+
+impl From<CropsName> for Crops {
+    fn from(name: CropsName) -> Self {
+        match name {
+            CropsName::Center => Self::Center,
+            CropsName::Ten => Self::Ten,
         }
     }
 }
@@ -156,12 +201,18 @@ pub enum EvolveError {
 /// # Errors
 /// [`EvolveError`].
 pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
-    let on_board = match &args.device {
+    let mut model = match &args.device {
         Some(address) => Some(Model::on_board(Connection::open(address, args.baud)?)),
         None => None,
     };
-    let folder = args.folder(on_board.as_ref());
-    let load = |name| on_board.map_or_else(|| Model::load(name), Ok);
+    let folder = match &args.out {
+        Some(folder) => Folder::new(folder),
+        None => {
+            let model = model.get_or_insert(Model::load(args.model_name())?);
+            Folder::new(args.default_folder(model))
+        }
+    };
+    let load = |name| model.map_or_else(|| Model::load(name), Ok);
     let (plan, model) = if args.resume && folder.has_run() {
         let manifest = folder.manifest()?;
         let mut plan = Plan::of(&manifest)?;
@@ -173,15 +224,17 @@ pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
         if args.resume && io::stderr().is_terminal() {
             eprintln!("there is no run in {} yet: a new one begins", folder.path().display());
         }
-        (args.plan()?, load(args.model_name())?)
+        let model = load(args.model_name())?;
+        (args.plan(&model)?, model)
     };
     let threads = match (&args.device, args.threads) {
         (Some(_), _) => 1,
         (None, Some(threads)) => threads.into(),
         (None, None) => default_threads().get(),
     };
+    let work = Work { threads, resume: args.resume, interrupt: Interrupt::default() };
     let bar = progress::bar(&plan);
-    let (summary, record) = run::run(&plan, &model, &folder, threads, args.resume, &mut |now| {
+    let (summary, record) = run::run(&plan, &model, &folder, &work, &mut |now| {
         progress::show(&bar, now);
     })?;
     bar.finish_and_clear();
@@ -195,38 +248,40 @@ pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
 }
 
 impl PlanArgs {
-    /// The plan.
-    pub(super) fn plan(&self) -> Result<Plan, PlanError> {
-        let mut plan = Plan::preset(self.preset_or_default(), self.seed_or_default())?;
+    /// The plan for a model of colour pictures, or of grey ones.
+    pub(super) fn plan(&self, is_colour: bool) -> Result<Plan, PlanError> {
+        let mut plan = Plan::preset(self.preset_for(is_colour), self.seed_or_default())?;
         plan.children = self.children.unwrap_or(plan.children);
         plan.generations = self.generations.unwrap_or(plan.generations);
         Ok(plan)
     }
 
     /// The folder of a run of this plan, unless another is named: `runs/MODEL-PRESET-seedS`.
-    pub(super) fn folder(&self, model: &str) -> PathBuf {
-        let (preset, seed) = (self.preset_or_default(), self.seed_or_default());
+    pub(super) fn folder(&self, model: &str, is_colour: bool) -> PathBuf {
+        let (preset, seed) = (self.preset_for(is_colour), self.seed_or_default());
         PathBuf::from("runs").join(format!("{model}-{preset}-seed{seed}"))
     }
 
     /// The preset of a new run.
-    fn preset_or_default(&self) -> &str {
-        self.preset_name().unwrap_or("mnist-cppn")
+    fn preset_for(&self, is_colour: bool) -> &str {
+        match (self.encoding, &self.preset, is_colour) {
+            (None, Some(preset), _) => preset,
+            (Some(EncodingName::Direct), _, false) => "mnist-direct",
+            (Some(EncodingName::Direct), _, true) => "imagenet-direct",
+            (_, _, false) => "mnist-cppn",
+            (_, _, true) => "imagenet-cppn",
+        }
     }
 
     /// The seed of a new run.
     fn seed_or_default(&self) -> u64 {
         self.seed.unwrap_or(1)
     }
+}
 
-    /// The name of the preset, if one was asked for.
-    fn preset_name(&self) -> Option<&str> {
-        match self.encoding {
-            Some(EncodingName::Cppn) => Some("mnist-cppn"),
-            Some(EncodingName::Direct) => Some("mnist-direct"),
-            None => self.preset.as_deref(),
-        }
-    }
+/// Whether a model's pictures are in colour.
+fn is_colour(model: &Model) -> bool {
+    model.shape().channels > 1
 }
 
 /// A board and its model as part of a file's name.
@@ -236,17 +291,16 @@ pub(super) fn on_board(board: &str, model: &str) -> String {
 }
 
 impl EvolveArgs {
-    /// The run folder: the one that was named, or the default one, with the model by its
-    /// file name.
-    fn folder(&self, model: Option<&Model>) -> Folder {
-        let default = || match model.and_then(|model| Some((model.board()?, model.name()))) {
-            Some((board, model)) => self.plan.folder(&on_board(board, model)),
+    /// The run folder, if none is named: with the model by its file name.
+    fn default_folder(&self, model: &Model) -> PathBuf {
+        let name = match model.board() {
+            Some(board) => on_board(board, model.name()),
             None => {
-                let model = Path::new(self.model_name()).file_stem().unwrap_or_default();
-                self.plan.folder(&model.to_string_lossy())
+                let name = Path::new(model.name()).file_stem().unwrap_or_default();
+                name.to_string_lossy().into_owned()
             }
         };
-        Folder::new(self.out.clone().unwrap_or_else(default))
+        self.plan.folder(&name, is_colour(model))
     }
 
     /// The model of a new run.
@@ -255,13 +309,22 @@ impl EvolveArgs {
     }
 
     /// The plan of a new run.
-    fn plan(&self) -> Result<Plan, PlanError> {
-        let mut plan = self.plan.plan()?;
+    fn plan(&self, model: &Model) -> Result<Plan, PlanError> {
+        let mut plan = self.plan.plan(is_colour(model))?;
         if let Some(name) = self.coordinates {
             plan.set_coordinates(name.into())?;
         }
         if let Some(name) = self.math {
             plan.set_math(name.into())?;
+        }
+        if let Some(name) = self.colour {
+            plan.set_colour(name.into())?;
+        }
+        if !model.has_margin() {
+            plan.crops = Crops::Center;
+        }
+        if let Some(name) = self.crops {
+            plan.crops = name.into();
         }
         Ok(plan)
     }
@@ -271,7 +334,16 @@ impl EvolveArgs {
         let contradiction = |option, value: String| {
             Err(EvolveError::Contradiction { option, value, folder: folder.path().to_owned() })
         };
-        if self.plan.preset_name().is_some_and(|name| name != plan.preset) {
+        let encoding = self.plan.encoding.map(|encoding| match encoding {
+            EncodingName::Cppn => "cppn",
+            EncodingName::Direct => "direct",
+        });
+        let is_other = match (encoding, &self.plan.preset) {
+            (Some(encoding), _) => encoding != plan.encoding_name(),
+            (None, Some(preset)) => *preset != plan.preset,
+            (None, None) => false,
+        };
+        if is_other {
             let option = if self.plan.encoding.is_some() { "--encoding" } else { "--preset" };
             return contradiction(option, format!("preset {}", plan.preset));
         }
@@ -281,17 +353,21 @@ impl EvolveArgs {
         if self.plan.children.is_some_and(|children| children != plan.children) {
             return contradiction("--children", format!("{} children", plan.children));
         }
-        let mut asked = plan.clone();
-        if let Some(name) = self.coordinates {
-            asked.set_coordinates(name.into())?;
-            if asked != *plan {
-                return contradiction("--coordinates", "the other kind".to_owned());
-            }
-        }
-        if let Some(name) = self.math {
-            asked.set_math(name.into())?;
-            if asked != *plan {
-                return contradiction("--math", "the other kind".to_owned());
+        let with = |change: &dyn Fn(&mut Plan) -> Result<(), PlanError>| {
+            let mut asked = plan.clone();
+            change(&mut asked).map(|()| asked != *plan)
+        };
+        for (option, differs) in [
+            (
+                "--coordinates",
+                self.coordinates.map(|name| with(&|p| p.set_coordinates(name.into()))),
+            ),
+            ("--math", self.math.map(|name| with(&|p| p.set_math(name.into())))),
+            ("--colour", self.colour.map(|name| with(&|p| p.set_colour(name.into())))),
+            ("--crops", self.crops.map(|name| Ok(plan.crops != name.into()))),
+        ] {
+            if differs.transpose()? == Some(true) {
+                return contradiction(option, "another one".to_owned());
             }
         }
         Ok(())

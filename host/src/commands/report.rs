@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use thiserror::Error;
 
-use super::{OutputError, print};
+use super::{OutputError, default_threads, print};
 use crate::experiment::folder::{Folder, FolderError};
 use crate::experiment::journal::RunError;
 use crate::experiment::record::ModelRecord;
@@ -66,7 +66,7 @@ pub fn run(args: &ReportArgs) -> Result<(), ReportCommandError> {
         return Err(ReportCommandError::OnBoard { folder, model });
     }
     let model = Model::load(args.model.as_deref().unwrap_or(&manifest.model.name))?;
-    let record = run::record(&model, &folder)?;
+    let record = run::record(&model, &folder, default_threads().get())?;
     report::write_all(&record, folder.path())?;
     print(&format!("{}\n", folder.path().join("report.html").display()))?;
     Ok(())

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use mirage_core::archive::Cell;
 use mirage_core::evolve::{Encoding, Evolution, REVISION};
-use mirage_core::genome::{Cppn, Decode, Direct, Genome};
-use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
+use mirage_core::genome::{Decode, Genome};
 use mirage_core::link::Run;
 use serde::Serialize;
 use thiserror::Error;
@@ -16,12 +15,13 @@ use super::mirror::{self, Mirror};
 use crate::experiment::engine::Engine;
 use crate::experiment::folder::Folder;
 use crate::experiment::journal::{Journal, RunError};
-use crate::experiment::plan::{MNIST, Plan};
+use crate::experiment::plan::Plan;
 use crate::experiment::record::{MachineRecord, RunRecord};
-use crate::experiment::run::evolution;
+use crate::experiment::run::{evolution, setup};
 use crate::experiment::summary::{Progress, Summary};
+use crate::genome::{GreyCppn, HeapDirect};
+use crate::interrupt::Interrupt;
 use crate::model::{Model, ModelError};
-use crate::simd::Simd;
 
 /// Silence after which the board is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -131,14 +131,14 @@ pub fn evolve(
 ) -> Result<Outcome, EvolveError> {
     check_revision(connection)?;
     check_model(connection, model)?;
-    plan.check_shape(model.shape()).map_err(RunError::from)?;
+    plan.check_pictures(model.shape(), model.has_margin()).map_err(RunError::from)?;
     match plan.encoding {
-        Encoding::Cppn(settings) => compare::<Cppn<CPPN_NODES, CPPN_CONNECTIONS>>(
-            connection, plan, settings, model, folder, threads, observe,
-        ),
-        Encoding::Direct(settings) => compare::<Direct<{ MNIST.len() }>>(
-            connection, plan, settings, model, folder, threads, observe,
-        ),
+        Encoding::Cppn(settings) => {
+            compare::<GreyCppn>(connection, plan, settings, model, folder, threads, observe)
+        }
+        Encoding::Direct(settings) => {
+            compare::<HeapDirect>(connection, plan, settings, model, folder, threads, observe)
+        }
     }
 }
 
@@ -182,10 +182,10 @@ where
     G: Decode + PartialEq + Send + Sync,
     G::Settings: Clone + Sync,
 {
-    let simd = Simd::detect();
+    let setup = setup(plan, threads, Interrupt::default());
+    let machine = MachineRecord::here(setup.simd.name(), threads, Some(&connection.info().board));
     let evolution = evolution(plan, settings, model);
-    let mut engine = Engine::<G>::new(evolution.clone(), model, simd, threads)?;
-    let machine = MachineRecord::here(simd.name(), threads, Some(&connection.info().board));
+    let mut engine = Engine::<G>::new(evolution.clone(), model, setup)?;
     let (journal, _) = Journal::open::<G>(plan, model, folder, machine, false)?;
     let mirror = Mirror::new(evolution.clone(), model.classes());
     let mut follower = Follower {

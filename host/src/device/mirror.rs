@@ -140,7 +140,7 @@ impl<G: Genome + PartialEq> Mirror<G> {
                 journal.take(origin, takeover);
             }
             let children = u64::from(self.evolution.children);
-            journal.end_generation(Generation { children, skipped: 0 });
+            journal.end_generation(Generation { children, ..Generation::default() });
         }
         self.archive = course.archive;
         self.generations = done;

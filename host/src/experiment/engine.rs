@@ -3,9 +3,12 @@
 //! The children of a generation are made, drawn and classified in any order, and
 //! told to the archive in index order: the result does not depend on the threads.
 
-use std::sync::Mutex;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mirage_core::archive::{Archive, Cell, Elite, Takeover};
+use mirage_core::colour::Colour;
 use mirage_core::evolve::{Child, Evolution};
 use mirage_core::genome::Genome;
 use mirage_core::image::Shape;
@@ -13,19 +16,23 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::record::Champion;
+use crate::interrupt::Interrupt;
 use crate::model::{Crops, Model, ModelError, ThreadClassifier};
 use crate::simd::Simd;
 
 /// An archive on the heap, one cell per class.
 pub type HeapArchive<G> = Archive<G, Vec<Cell<G>>>;
 
-/// Pixels that a CPPN is drawn in at a time: its slots stay in the nearest caches, and
-/// loops are long enough for wide vectors. Half of a 28 × 28 image.
-const CHUNK: usize = 392;
+/// Values of scratch memory to draw in: what fits the nearest caches, and makes loops that
+/// are long enough for wide vectors.
+const SCRATCH: usize = 16 * 1024;
 
-/// Children that one task makes and classifies: enough to share the loads of a dense
-/// layer's weights, few enough to keep two or five threads evenly busy with 200.
-const TASK: u32 = 20;
+/// Pixels at a time that a genome of the largest size is drawn in at least.
+const CHUNK: usize = 64;
+
+fn scratch<G: Genome>() -> Vec<f32> {
+    vec![0.0; SCRATCH.max(G::scratch_len(CHUNK))]
+}
 
 /// What a thread works with.
 struct Worker<'a> {
@@ -33,15 +40,34 @@ struct Worker<'a> {
     scratch: Vec<f32>,
 }
 
-/// Some children of a generation, with what became of them.
-struct Batch<G> {
-    children: Vec<Child<G>>,
-    /// The images of the children, one behind the other.
-    images: Vec<u8>,
-    /// The children that are new pictures.
-    novel: Vec<usize>,
-    /// The scores of those, one row behind the other.
-    scores: Vec<f32>,
+/// A child that is a new picture, with what the model sees in it.
+struct Trial<G> {
+    child: Child<G>,
+    image: Arc<[u8]>,
+    scores: Arc<[f32]>,
+}
+
+/// An elite as a picture.
+#[derive(Clone)]
+struct Portrait {
+    image: Arc<[u8]>,
+    /// Confidence in every class; `None` if it was not classified in this session.
+    scores: Option<Arc<[f32]>>,
+}
+
+/// How pictures are made and judged, apart from the algorithm.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What the values of a pixel mean.
+    pub colour: Colour,
+    /// The parts of a picture that a network looks at.
+    pub crops: Crops,
+    /// The processor's vectors.
+    pub simd: Simd,
+    /// Worker threads, at least 1.
+    pub threads: usize,
+    /// Ends a generation early.
+    pub interrupt: Interrupt,
 }
 
 /// Evolves one archive against one model.
@@ -49,9 +75,11 @@ pub struct Engine<'a, G: Genome> {
     evolution: Evolution<G::Settings>,
     archive: HeapArchive<G>,
     /// The picture of each class's elite.
-    pictures: Vec<Option<Vec<u8>>>,
+    portraits: Vec<Option<Portrait>>,
     classes: usize,
-    simd: Simd,
+    setup: Setup,
+    /// Children that one task makes and classifies.
+    task: u32,
     pool: ThreadPool,
     workers: Vec<Mutex<Worker<'a>>>,
 }
@@ -64,6 +92,8 @@ pub struct Generation {
     /// Children whose picture equalled their parent's, and which were therefore not
     /// classified: their scores are their parent's, which cannot take a cell again.
     pub skipped: u64,
+    /// Children with a score that is not a number, which takes no cell.
+    pub undefined: u64,
 }
 
 impl<'a, G> Engine<'a, G>
@@ -78,22 +108,22 @@ where
     pub fn new(
         evolution: Evolution<G::Settings>,
         model: &'a Model,
-        simd: Simd,
-        threads: usize,
+        setup: Setup,
     ) -> Result<Self, ModelError> {
         let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
+            .num_threads(setup.threads)
             .build()
             .map_err(|error| ModelError::Run(format!("no threads: {error}")))?;
         let worker = |_| -> Result<Mutex<Worker<'a>>, ModelError> {
-            let scratch = vec![0.0; G::scratch_len(CHUNK)];
-            Ok(Mutex::new(Worker { classifier: model.classifier(simd, Crops::Center)?, scratch }))
+            let classifier = model.classifier(setup.simd, setup.crops)?;
+            Ok(Mutex::new(Worker { classifier, scratch: scratch::<G>() }))
         };
         let workers = (0..pool.current_num_threads()).map(worker).collect::<Result<_, _>>()?;
         let classes = model.classes();
-        let cells = (0..classes).map(|_| None).collect();
-        let pictures = vec![None; classes];
-        Ok(Self { evolution, archive: Archive::new(cells), pictures, classes, simd, pool, workers })
+        let archive = Archive::new((0..classes).map(|_| None).collect());
+        let task = u32::try_from(model.pictures_at_once(setup.crops)).unwrap_or(u32::MAX).max(1);
+        let portraits = vec![None; classes];
+        Ok(Self { evolution, archive, portraits, classes, setup, task, pool, workers })
     }
 
     /// The archive.
@@ -115,33 +145,29 @@ where
     pub fn restore(&mut self, archive: HeapArchive<G>) {
         assert_eq!(archive.cells().len(), self.classes, "an archive for this model");
         self.archive = archive;
-        self.pictures = (0..self.classes).map(|class| self.draw(class)).collect();
+        let draw = |cell: &Cell<G>| {
+            let elite = cell.as_ref()?;
+            let image = self.draw(&elite.genome, &mut self.worker().scratch);
+            Some(Portrait { image, scores: None })
+        };
+        let cells = self.archive.cells().par_iter();
+        self.portraits = self.pool.install(|| cells.map(draw).collect());
     }
 
     /// The picture of a class's elite; `None` if there is none.
     #[must_use]
-    pub fn picture(&self, class: usize) -> Option<&[u8]> {
-        self.pictures.get(class)?.as_deref()
+    pub fn picture(&self, class: usize) -> Option<&Arc<[u8]>> {
+        Some(&self.portraits.get(class)?.as_ref()?.image)
     }
 
-    fn draw(&self, class: usize) -> Option<Vec<u8>> {
-        let elite = self.archive.cells().get(class)?.as_ref()?;
-        let mut scratch = vec![0.0; G::scratch_len(CHUNK)];
-        let mut image = vec![0; self.shape().len()];
-        let settings = &self.evolution.settings;
-        self.simd.render(&elite.genome, settings, self.shape(), &mut scratch, &mut image);
-        Some(image)
-    }
-
-    /// The scores of some images, one row behind the other.
-    ///
-    /// # Errors
-    /// If the model fails.
-    pub fn classify(&self, images: &[u8]) -> Result<Vec<f32>, ModelError> {
-        let count = images.len() / self.shape().len();
-        let mut scores = vec![0.0; count * self.classes];
-        self.worker(0).classifier.classify(images, &mut scores)?;
-        Ok(scores)
+    fn draw(&self, genome: &G, scratch: &mut [f32]) -> Arc<[u8]> {
+        let mut image: Arc<[u8]> = std::iter::repeat_n(0, self.shape().len()).collect();
+        if let Some(image) = Arc::get_mut(&mut image) {
+            let settings = &self.evolution.settings;
+            self.setup.simd.render(genome, settings, self.shape(), scratch, image);
+            self.setup.simd.to_rgb(self.setup.colour, image);
+        }
+        image
     }
 
     /// The elites as pictures, in class order.
@@ -149,9 +175,14 @@ where
     /// # Errors
     /// If the model fails.
     pub fn champions(&self) -> Result<Vec<Champion>, ModelError> {
-        let champion = |(class, elite): (usize, &Elite<G>)| {
-            let image = self.picture(class).unwrap_or_default().to_vec();
-            let scores = self.classify(&image)?;
+        let elites: Vec<_> = self.archive.elites().collect();
+        let champion = |&(class, elite): &(usize, &Elite<G>)| {
+            let portrait = self.portraits[class].as_ref();
+            let image = portrait.map(|portrait| portrait.image.clone()).unwrap_or_default();
+            let scores = match portrait.and_then(|portrait| portrait.scores.clone()) {
+                Some(scores) => scores,
+                None => self.classify(&mut self.worker(), &image)?.into(),
+            };
             Ok(Champion {
                 class,
                 confidence: elite.confidence,
@@ -161,74 +192,85 @@ where
                 scores,
             })
         };
-        self.archive.elites().map(champion).collect()
+        self.pool.install(|| elites.par_iter().map(champion).collect())
     }
 
-    /// The worker of a thread. A panic in one never leaves it half done: its memory is
+    /// The scores of some pictures, one row behind the other.
+    fn classify(&self, worker: &mut Worker<'a>, pictures: &[u8]) -> Result<Vec<f32>, ModelError> {
+        let count = pictures.len() / self.shape().len();
+        let mut scores = vec![0.0; count * self.classes];
+        worker.classifier.classify(pictures, &mut scores)?;
+        Ok(scores)
+    }
+
+    /// The worker of this thread. A panic in one never leaves it half done: its memory is
     /// written before it is read.
-    fn worker(&self, thread: usize) -> std::sync::MutexGuard<'_, Worker<'a>> {
-        self.workers[thread].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn worker(&self) -> MutexGuard<'_, Worker<'a>> {
+        let thread = rayon::current_thread_index().unwrap_or(0);
+        self.workers[thread].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Computes one generation, counted from 0; `report` is called for each cell that
-    /// changes hands, with the child that takes it.
+    /// changes hands, with the child that takes it. `None` if it was interrupted.
     ///
     /// # Errors
-    /// If the model fails; the archive is then as it was.
+    /// If the model fails; then, and after an interrupt, the archive is as it was.
     pub fn generation(
         &mut self,
         generation: u32,
         mut report: impl FnMut(&Child<G>, Takeover),
-    ) -> Result<Generation, ModelError> {
+    ) -> Result<Option<Generation>, ModelError> {
         let children = self.evolution.children;
-        let batches: Vec<Batch<G>> = self.pool.install(|| {
-            (0..children.div_ceil(TASK))
+        // Tasks that were not begun because of an interrupt.
+        let left_out = AtomicUsize::new(0);
+        let trials: Vec<Vec<Trial<G>>> = self.pool.install(|| {
+            (0..children.div_ceil(self.task))
                 .into_par_iter()
-                .map(|task| self.batch(generation, task * TASK, children.min((task + 1) * TASK)))
+                .map(|task| {
+                    if self.setup.interrupt.is_set() {
+                        left_out.fetch_add(1, Ordering::Relaxed);
+                        return Ok(Vec::new());
+                    }
+                    let first = task * self.task;
+                    self.trials(generation, first..children.min(first.saturating_add(self.task)))
+                })
                 .collect::<Result<_, _>>()
         })?;
-        let pixels = self.shape().len();
-        let mut done = Generation { children: u64::from(children), skipped: u64::from(children) };
-        for batch in batches {
-            for (&index, scores) in batch.novel.iter().zip(batch.scores.chunks_exact(self.classes))
-            {
-                let child = &batch.children[index];
-                let image = &batch.images[index * pixels..(index + 1) * pixels];
-                let pictures = &mut self.pictures;
-                self.evolution.tell(&mut self.archive, child, scores, |takeover| {
-                    pictures[takeover.class] = Some(image.to_vec());
-                    report(child, takeover);
-                });
-                done.skipped -= 1;
-            }
+        if left_out.into_inner() > 0 {
+            return Ok(None);
         }
-        Ok(done)
+        let children = u64::from(children);
+        let mut done = Generation { children, skipped: children, undefined: 0 };
+        for Trial { child, image, scores } in trials.into_iter().flatten() {
+            let portraits = &mut self.portraits;
+            self.evolution.tell(&mut self.archive, &child, &scores, |takeover| {
+                let portrait = Portrait { image: image.clone(), scores: Some(scores.clone()) };
+                portraits[takeover.class] = Some(portrait);
+                report(&child, takeover);
+            });
+            done.skipped -= 1;
+            done.undefined += u64::from(scores.iter().any(|score| score.is_nan()));
+        }
+        Ok(Some(done))
     }
 
-    /// Makes, draws and classifies children `first..end`.
-    fn batch(&self, generation: u32, first: u32, end: u32) -> Result<Batch<G>, ModelError> {
-        let thread = rayon::current_thread_index().unwrap_or(0);
-        let mut worker = self.worker(thread);
-        let worker = &mut *worker;
-        let (shape, pixels) = (self.shape(), self.shape().len());
-        let children: Vec<Child<G>> = (first..end)
-            .map(|index| self.evolution.ask(&self.archive, generation, index))
-            .collect();
-        let mut images = vec![0; children.len() * pixels];
+    /// Makes and draws some children, and classifies those that are new pictures.
+    fn trials(&self, generation: u32, children: Range<u32>) -> Result<Vec<Trial<G>>, ModelError> {
+        let mut worker = self.worker();
         let mut novel = Vec::with_capacity(children.len());
-        let mut candidates = Vec::with_capacity(images.len());
-        for (index, (child, image)) in
-            children.iter().zip(images.chunks_exact_mut(pixels)).enumerate()
-        {
-            let settings = &self.evolution.settings;
-            self.simd.render(&child.genome, settings, shape, &mut worker.scratch, image);
-            if child.parent_class.and_then(|class| self.picture(class)) != Some(image) {
-                novel.push(index);
-                candidates.extend_from_slice(image);
+        let mut pictures = Vec::with_capacity(children.len() * self.shape().len());
+        for index in children {
+            let child = self.evolution.ask(&self.archive, generation, index);
+            let image = self.draw(&child.genome, &mut worker.scratch);
+            if child.parent_class.and_then(|class| self.picture(class)) != Some(&image) {
+                pictures.extend_from_slice(&image);
+                novel.push((child, image));
             }
         }
-        let mut scores = vec![0.0; novel.len() * self.classes];
-        worker.classifier.classify(&candidates, &mut scores)?;
-        Ok(Batch { children, images, novel, scores })
+        let scores = self.classify(&mut worker, &pictures)?;
+        let rows = scores.chunks_exact(self.classes.max(1));
+        let trial =
+            |((child, image), scores): (_, &[f32])| Trial { child, image, scores: scores.into() };
+        Ok(novel.into_iter().zip(rows).map(trial).collect())
     }
 }

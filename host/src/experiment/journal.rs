@@ -55,6 +55,18 @@ pub enum RunError {
         /// What happened.
         source: ModelError,
     },
+    /// The run was asked to stop.
+    #[error(
+        "stopped: {done} of {generations} generations are kept: go on by `mirage evolve --resume --out {folder}`"
+    )]
+    Interrupted {
+        /// Generations that are whole.
+        done: u32,
+        /// Generations asked for.
+        generations: u32,
+        /// The run folder.
+        folder: String,
+    },
     /// The run is past the generations that were asked for.
     #[error(
         "--generations {asked}: the run in {folder} has done {done}; ask for at least as many, or choose another --out"
@@ -284,6 +296,19 @@ impl<'a> Journal<'a> {
                 device: if self.is_on_board() { " --device PORT" } else { "" },
                 folder: self.folder.path().display().to_string(),
                 source,
+            },
+        }
+    }
+
+    /// Saves the run, which was asked to stop, at the end of its last whole generation; the
+    /// error that says so.
+    pub fn interrupted<G: Genome>(&mut self, archive: &HeapArchive<G>) -> RunError {
+        match self.save(archive) {
+            Err(error) => error,
+            Ok(()) => RunError::Interrupted {
+                done: self.state.generations,
+                generations: self.plan.generations,
+                folder: self.folder.path().display().to_string(),
             },
         }
     }

@@ -1,5 +1,6 @@
 //! What a run computes: a preset, and what was changed in it.
 
+use mirage_core::colour::Colour;
 use mirage_core::evolve::{Encoding, PRESETS, Preset};
 use mirage_core::genome::cppn::{Coordinates, Math};
 use mirage_core::image::Shape;
@@ -7,9 +8,7 @@ use mirage_core::limits;
 use thiserror::Error;
 
 use super::record::Manifest;
-
-/// Shape of the images that the direct encoding of the MNIST presets draws.
-pub const MNIST: Shape = Shape { height: 28, width: 28, channels: 1 };
+use crate::model::Crops;
 
 /// Largest number of children per generation.
 pub const MAX_CHILDREN: u32 = 1_000_000;
@@ -21,6 +20,11 @@ pub struct Plan {
     pub preset: String,
     /// The encoding with its settings.
     pub encoding: Encoding,
+    /// What the values of a pixel mean.
+    pub colour: Colour,
+    /// The parts of a picture that the network looks at: the paper's ten for colour, unless
+    /// changed.
+    pub crops: Crops,
     /// Children per generation, at least 1.
     pub children: u32,
     /// Generations, at least 1.
@@ -43,21 +47,40 @@ pub enum PlanError {
         /// The preset.
         preset: String,
     },
-    /// The model's input cannot be drawn.
-    #[error(
-        "preset {preset} draws {wanted} images, and the model wants {height}×{width} with {channels} channels; use another preset or model"
-    )]
-    Shape {
+    /// The colour options go with colour presets only.
+    #[error("{option}: only for presets that draw colour, and {preset} draws grey; leave it out")]
+    NotColour {
+        /// The option.
+        option: &'static str,
         /// The preset.
         preset: String,
-        /// What it draws.
-        wanted: &'static str,
-        /// Rows of the model's input.
-        height: usize,
-        /// Columns of the model's input.
+    },
+    /// The preset's pictures are not the model's.
+    #[error(
+        "preset {preset} draws {}, and the model takes {} of {width}×{height} pixels; use {}",
+        if *draws_grey { "grey" } else { "colour" },
+        if *draws_grey { "colour pictures" } else { "grey pictures" },
+        if *draws_grey { "an imagenet preset" } else { "an mnist preset, or another model" }
+    )]
+    Channels {
+        /// The preset.
+        preset: String,
+        /// Whether it draws grey, and the model takes colour.
+        draws_grey: bool,
+        /// Columns of the model's pictures.
         width: usize,
-        /// Channels of the model's input.
-        channels: usize,
+        /// Rows of the model's pictures.
+        height: usize,
+    },
+    /// There is nothing to cut crops from.
+    #[error(
+        "--crops ten: the model takes its whole picture of {width}×{height} pixels; use --crops center, or state a larger picture in the model's TOML file"
+    )]
+    NoMargin {
+        /// Columns of the model's pictures.
+        width: usize,
+        /// Rows of the model's pictures.
+        height: usize,
     },
     /// A setting in a manifest is not one of this version.
     #[error(
@@ -91,6 +114,8 @@ impl Plan {
         Ok(Self {
             preset: preset.name.to_owned(),
             encoding: preset.encoding,
+            colour: preset.colour,
+            crops: if preset.colour == Colour::Grey { Crops::Center } else { Crops::Ten },
             children: preset.children,
             generations: preset.generations,
             seed,
@@ -120,6 +145,11 @@ impl Plan {
                 ("coordinates", "pixels") => plan.set_coordinates(Coordinates::Pixels)?,
                 ("math", "polynomial") => plan.set_math(Math::Polynomial)?,
                 ("math", "micromath") => plan.set_math(Math::Micromath)?,
+                ("colour", "rgb") => plan.set_colour(Colour::Rgb)?,
+                ("colour", "hsv") => plan.set_colour(Colour::Hsv)?,
+                ("colour", "hls") => plan.set_colour(Colour::Hls)?,
+                ("crops", "center") => plan.crops = Crops::Center,
+                ("crops", "ten") => plan.crops = Crops::Ten,
                 _ => {}
             }
         }
@@ -162,19 +192,34 @@ impl Plan {
         PlanError::NotCppn { option, preset: self.preset.clone() }
     }
 
-    /// Checks that the plan can draw images of `shape`.
+    /// Chooses what the values of a pixel mean.
     ///
     /// # Errors
-    /// [`PlanError::Shape`].
-    pub fn check_shape(&self, shape: Shape) -> Result<(), PlanError> {
-        let wanted = match self.encoding {
-            Encoding::Cppn(_) if shape.channels == 1 => return Ok(()),
-            Encoding::Cppn(_) => "grey",
-            Encoding::Direct(_) if shape == MNIST => return Ok(()),
-            Encoding::Direct(_) => "grey 28×28",
-        };
+    /// [`PlanError::NotColour`] if that is grey, or the preset's is.
+    pub fn set_colour(&mut self, colour: Colour) -> Result<(), PlanError> {
+        if self.colour.channels() != colour.channels() {
+            let (option, preset) = ("--colour", self.preset.clone());
+            return Err(PlanError::NotColour { option, preset });
+        }
+        self.colour = colour;
+        Ok(())
+    }
+
+    /// Checks that a model takes what the plan draws: pictures of `shape`, from which
+    /// crops can be cut if there `has_margin`.
+    ///
+    /// # Errors
+    /// [`PlanError::Channels`], [`PlanError::NoMargin`].
+    pub fn check_pictures(&self, shape: Shape, has_margin: bool) -> Result<(), PlanError> {
         let Shape { height, width, channels } = shape;
-        Err(PlanError::Shape { preset: self.preset.clone(), wanted, height, width, channels })
+        if channels != self.colour.channels() {
+            let (preset, draws_grey) = (self.preset.clone(), self.colour == Colour::Grey);
+            return Err(PlanError::Channels { preset, draws_grey, width, height });
+        }
+        if self.crops == Crops::Ten && !has_margin {
+            return Err(PlanError::NoMargin { width, height });
+        }
+        Ok(())
     }
 
     /// `cppn` or `direct`.
@@ -189,7 +234,7 @@ impl Plan {
     /// The settings of the encoding, each with its name.
     #[must_use]
     pub fn settings(&self) -> Vec<(String, String)> {
-        let list: Vec<(&str, String)> = match self.encoding {
+        let mut list: Vec<(&str, String)> = match self.encoding {
             Encoding::Direct(settings) => vec![
                 ("mutation rate", settings.mutation_rate.to_string()),
                 ("mutation eta", settings.mutation_eta.to_string()),
@@ -197,32 +242,47 @@ impl Plan {
                 ("crossover rate", settings.crossover_rate.to_string()),
                 ("crossover eta", settings.crossover_eta.to_string()),
             ],
-            Encoding::Cppn(settings) => vec![
-                ("weight mutation rate", settings.weight_rate.to_string()),
-                ("weight mutation eta", settings.weight_eta.to_string()),
-                ("activation mutation rate", settings.activation_rate.to_string()),
-                ("add connection", settings.add_connection.to_string()),
-                ("delete connection", settings.delete_connection.to_string()),
-                ("add node", settings.add_node.to_string()),
-                ("delete node", settings.delete_node.to_string()),
-                (
-                    "coordinates",
-                    match settings.coordinates {
-                        Coordinates::Centred => "centred".to_owned(),
-                        Coordinates::Pixels => "pixels".to_owned(),
-                    },
-                ),
-                (
-                    "math",
-                    match settings.math {
-                        Math::Polynomial => "polynomial".to_owned(),
-                        Math::Micromath => "micromath".to_owned(),
-                    },
-                ),
-                ("node capacity", limits::CPPN_NODES.to_string()),
-                ("connection capacity", limits::CPPN_CONNECTIONS.to_string()),
-            ],
+            Encoding::Cppn(settings) => {
+                let (nodes, connections) = match self.colour {
+                    Colour::Grey => (limits::CPPN_NODES, limits::CPPN_CONNECTIONS),
+                    _ => (limits::COLOUR_CPPN_NODES, limits::COLOUR_CPPN_CONNECTIONS),
+                };
+                vec![
+                    ("weight mutation rate", settings.weight_rate.to_string()),
+                    ("weight mutation eta", settings.weight_eta.to_string()),
+                    ("activation mutation rate", settings.activation_rate.to_string()),
+                    ("add connection", settings.add_connection.to_string()),
+                    ("delete connection", settings.delete_connection.to_string()),
+                    ("add node", settings.add_node.to_string()),
+                    ("delete node", settings.delete_node.to_string()),
+                    (
+                        "coordinates",
+                        match settings.coordinates {
+                            Coordinates::Centred => "centred".to_owned(),
+                            Coordinates::Pixels => "pixels".to_owned(),
+                        },
+                    ),
+                    (
+                        "math",
+                        match settings.math {
+                            Math::Polynomial => "polynomial".to_owned(),
+                            Math::Micromath => "micromath".to_owned(),
+                        },
+                    ),
+                    ("node capacity", nodes.to_string()),
+                    ("connection capacity", connections.to_string()),
+                ]
+            }
         };
+        let colour = match self.colour {
+            Colour::Grey => None,
+            Colour::Rgb => Some("rgb"),
+            Colour::Hsv => Some("hsv"),
+            Colour::Hls => Some("hls"),
+        };
+        if let Some(colour) = colour {
+            list.extend([("colour", colour.to_owned()), ("crops", self.crops.name().to_owned())]);
+        }
         list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
@@ -248,12 +308,20 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_refused() {
-        let colour = Shape { channels: 3, ..MNIST };
-        for preset in ["mnist-cppn", "mnist-direct"] {
-            let plan = Plan::preset(preset, 1).unwrap();
-            assert_eq!(plan.check_shape(MNIST), Ok(()));
-            assert!(plan.check_shape(colour).is_err());
+    fn grey_and_colour_do_not_mix() {
+        let grey = Shape { height: 28, width: 28, channels: 1 };
+        let colour = Shape { channels: 3, ..grey };
+        for preset in PRESETS {
+            let mut plan = Plan::preset(preset.name, 1).unwrap();
+            let (fits, other) = match preset.colour {
+                Colour::Grey => (grey, colour),
+                _ => (colour, grey),
+            };
+            assert_eq!(plan.check_pictures(fits, true), Ok(()));
+            assert!(plan.check_pictures(other, true).is_err());
+            assert_eq!(plan.set_colour(Colour::Hls).is_ok(), fits == colour);
+            plan.crops = Crops::Ten;
+            assert!(plan.check_pictures(fits, false).is_err(), "nothing to cut from");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a run leaves behind: the record that reports are made from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -133,9 +134,9 @@ pub struct Champion {
     /// Identity within the run.
     pub id: u64,
     /// Height × width × channels pixel bytes.
-    pub image: Vec<u8>,
+    pub image: Arc<[u8]>,
     /// Confidence in every class.
-    pub scores: Vec<f32>,
+    pub scores: Arc<[f32]>,
 }
 
 /// Everything a report shows.

@@ -1,21 +1,34 @@
 //! A run, from its first generation or from where it stopped, to its report.
 
+use mirage_core::colour::Colour;
 use mirage_core::evolve::{Encoding, Evolution};
-use mirage_core::genome::{Cppn, Decode, Direct};
-use mirage_core::limits::{CPPN_CONNECTIONS, CPPN_NODES};
+use mirage_core::genome::Decode;
 
 use super::checkpoint::State;
-use super::engine::Engine;
+use super::engine::{Engine, Setup};
 use super::folder::Folder;
 use super::journal::{Journal, RunError, check_model, check_not_ahead, checkpoint_of, identity};
-use super::plan::{MNIST, Plan};
+use super::plan::Plan;
 use super::record::{MachineRecord, Manifest, ModelRecord, RunRecord};
 use super::summary::{Progress, Summary};
+use crate::genome::{ColourCppn, GreyCppn, HeapDirect};
+use crate::interrupt::Interrupt;
 use crate::model::Model;
 use crate::simd::Simd;
 
-/// Starts a run in a new folder, or, with `resume`, goes on with the one that is there,
-/// and works until all its generations are done.
+/// How a run is worked on; changes nothing of what it computes.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// Worker threads, at least 1.
+    pub threads: usize,
+    /// Whether to go on with the run that is in the folder.
+    pub resume: bool,
+    /// Stops the run, with a checkpoint, before its end.
+    pub interrupt: Interrupt,
+}
+
+/// Starts a run in a new folder, or goes on with the one that is there, and works until
+/// all its generations are done.
 ///
 /// A resumed run computes what an undisturbed one computes, bit for bit. `observe` is
 /// called after every generation.
@@ -26,38 +39,39 @@ pub fn run(
     plan: &Plan,
     model: &Model,
     folder: &Folder,
-    threads: usize,
-    resume: bool,
+    work: &Work,
     observe: &mut dyn FnMut(Progress),
 ) -> Result<(Summary, RunRecord), RunError> {
-    plan.check_shape(model.shape())?;
-    match plan.encoding {
-        Encoding::Cppn(settings) => work::<Cppn<CPPN_NODES, CPPN_CONNECTIONS>>(
-            plan, settings, model, folder, threads, resume, observe,
-        ),
-        Encoding::Direct(settings) => {
-            work::<Direct<{ MNIST.len() }>>(plan, settings, model, folder, threads, resume, observe)
+    plan.check_pictures(model.shape(), model.has_margin())?;
+    match (plan.encoding, plan.colour) {
+        (Encoding::Cppn(settings), Colour::Grey) => {
+            evolve::<GreyCppn>(plan, settings, model, folder, work, observe)
+        }
+        (Encoding::Cppn(settings), _) => {
+            evolve::<ColourCppn>(plan, settings, model, folder, work, observe)
+        }
+        (Encoding::Direct(settings), _) => {
+            evolve::<HeapDirect>(plan, settings, model, folder, work, observe)
         }
     }
 }
 
-fn work<G>(
+fn evolve<G>(
     plan: &Plan,
     settings: G::Settings,
     model: &Model,
     folder: &Folder,
-    threads: usize,
-    resume: bool,
+    work: &Work,
     observe: &mut dyn FnMut(Progress),
 ) -> Result<(Summary, RunRecord), RunError>
 where
     G: Decode + Send + Sync,
     G::Settings: Sync,
 {
-    let simd = Simd::detect();
-    let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, simd, threads)?;
-    let machine = MachineRecord::here(simd.name(), threads, model.board());
-    let (mut journal, archive) = Journal::open(plan, model, folder, machine, resume)?;
+    let setup = setup(plan, work.threads, work.interrupt.clone());
+    let machine = MachineRecord::here(setup.simd.name(), work.threads, model.board());
+    let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, setup)?;
+    let (mut journal, archive) = Journal::open(plan, model, folder, machine, work.resume)?;
     if let Some(archive) = archive {
         engine.restore(archive);
     }
@@ -66,7 +80,8 @@ where
             journal.take(child.origin, takeover);
         });
         match result {
-            Ok(done) => journal.end_generation(done),
+            Ok(Some(done)) => journal.end_generation(done),
+            Ok(None) => return Err(journal.interrupted(engine.archive())),
             Err(error) => return Err(journal.stop(engine.archive(), error)),
         }
         journal.save_when_due(engine.archive())?;
@@ -79,19 +94,28 @@ where
 ///
 /// # Errors
 /// If there is no run, or it was made with another model.
-pub fn record(model: &Model, folder: &Folder) -> Result<RunRecord, RunError> {
+pub fn record(model: &Model, folder: &Folder, threads: usize) -> Result<RunRecord, RunError> {
     let manifest = folder.manifest()?;
     let plan = Plan::of(&manifest)?;
     check_model(&manifest.model, model, folder)?;
-    plan.check_shape(model.shape())?;
-    match plan.encoding {
-        Encoding::Cppn(settings) => {
-            read::<Cppn<CPPN_NODES, CPPN_CONNECTIONS>>(&plan, settings, model, folder, manifest)
+    plan.check_pictures(model.shape(), model.has_margin())?;
+    match (plan.encoding, plan.colour) {
+        (Encoding::Cppn(settings), Colour::Grey) => {
+            read::<GreyCppn>(&plan, settings, model, folder, manifest, threads)
         }
-        Encoding::Direct(settings) => {
-            read::<Direct<{ MNIST.len() }>>(&plan, settings, model, folder, manifest)
+        (Encoding::Cppn(settings), _) => {
+            read::<ColourCppn>(&plan, settings, model, folder, manifest, threads)
+        }
+        (Encoding::Direct(settings), _) => {
+            read::<HeapDirect>(&plan, settings, model, folder, manifest, threads)
         }
     }
+}
+
+/// How an engine makes and judges the pictures of a plan.
+pub(crate) fn setup(plan: &Plan, threads: usize, interrupt: Interrupt) -> Setup {
+    let (colour, crops) = (plan.colour, plan.crops);
+    Setup { colour, crops, simd: Simd::detect(), threads, interrupt }
 }
 
 /// What the plan computes against the model.
@@ -106,12 +130,14 @@ fn read<G>(
     model: &Model,
     folder: &Folder,
     mut manifest: Manifest,
+    threads: usize,
 ) -> Result<RunRecord, RunError>
 where
     G: Decode + Send + Sync,
     G::Settings: Sync,
 {
-    let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, Simd::detect(), 1)?;
+    let setup = setup(plan, threads, Interrupt::default());
+    let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, setup)?;
     let mut state = State::default();
     if let Some((found, archive)) = checkpoint_of::<G>(folder, &identity(plan, model), model)? {
         state = found;

@@ -36,6 +36,15 @@ impl Crops {
         }
     }
 
+    /// How many there are of a picture.
+    #[must_use]
+    pub fn count(self) -> usize {
+        match self {
+            Self::Center => 1,
+            Self::Ten => 10,
+        }
+    }
+
     /// The crops of the size of `input`, which fits into `picture`. Where the margin is
     /// odd, the middle is nearer to the top left.
     pub(super) fn of(self, picture: Shape, input: Shape) -> Vec<Crop> {

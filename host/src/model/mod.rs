@@ -6,7 +6,7 @@ mod description;
 mod input;
 mod int8;
 mod labels;
-mod onnx;
+pub mod onnx;
 pub mod registry;
 
 use std::borrow::Cow;
@@ -18,6 +18,7 @@ use mirage_core::image::{Classifier, Shape};
 use mirage_core::nn::{BlobError, Network};
 use thiserror::Error;
 
+use crate::data::NoDataDir;
 use crate::device::{Connection, DeviceError};
 use crate::experiment::record::ModelRecord;
 use crate::files;
@@ -47,10 +48,35 @@ pub const MAX_FILE: u64 = 1 << 30;
 pub enum ModelError {
     /// There is no such built-in model, and no such file.
     #[error(
-        "model {0:?}: no such file, and no built-in model of that name; built in: {names}",
-        names = BUILT_IN.map(|(name, _)| name).join(", ")
+        "model {0:?}: no such file, and no model of that name; there are {names}",
+        names = registry::names().join(", ")
     )]
     Unknown(String),
+    /// A network that is known by name has not been pulled.
+    #[error(
+        "model {name}: not here yet (no {}); fetch it with `mirage models pull {name}`",
+        path.display()
+    )]
+    NotHere {
+        /// Name of the network.
+        name: String,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The file of a network that is known by name is another one.
+    #[error(
+        "model {name}: {} is not the network of that name (its SHA-256 differs); fetch it again with `mirage models pull {name}`",
+        path.display()
+    )]
+    Changed {
+        /// Name of the network.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no folder of data to look for a network in.
+    #[error("{0}")]
+    NoDataDir(#[from] NoDataDir),
     /// The file cannot be read.
     #[error("model {}: {source}; name another file", path.display())]
     Read {
@@ -160,8 +186,8 @@ fn check_lengths(
 pub type ThreadClassifier<'a> = Box<dyn Classifier<Error = ModelError> + Send + 'a>;
 
 impl Model {
-    /// Loads a built-in model by name, or a file: an int8 blob or an ONNX network,
-    /// told apart by their first bytes.
+    /// Loads a built-in model by name, a file (an int8 blob or an ONNX network, told apart
+    /// by their first bytes), or a network of the [registry] that has been pulled.
     ///
     /// # Errors
     /// If there is no such model or it cannot be run.
@@ -169,12 +195,21 @@ impl Model {
         if let Some((name, bytes)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
             return Self::from_bytes(name, Cow::Borrowed(bytes), None);
         }
-        let path = Path::new(name);
-        if !path.exists() {
-            return Err(ModelError::Unknown(name.to_owned()));
+        let known = if Path::new(name).exists() { None } else { registry::find(name) };
+        let path = match known {
+            None => PathBuf::from(name),
+            Some(network) => network.path()?,
+        };
+        match (path.exists(), known) {
+            (true, _) => {}
+            (false, None) => return Err(ModelError::Unknown(name.to_owned())),
+            (false, Some(_)) => return Err(ModelError::NotHere { name: name.to_owned(), path }),
         }
-        let bytes = files::read(path, MAX_FILE)
-            .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        let bytes = files::read(&path, MAX_FILE)
+            .map_err(|source| ModelError::Read { path: path.clone(), source })?;
+        if known.is_some_and(|network| network.sha256 != files::sha256(&bytes)) {
+            return Err(ModelError::Changed { name: name.to_owned(), path });
+        }
         Self::from_bytes(name, Cow::Owned(bytes), Some(&path.with_extension("toml")))
     }
 
@@ -383,6 +418,15 @@ impl Model {
             preprocessing: self.preprocessing(),
             labels: self.labels.clone(),
             groups: self.description.groups.clone(),
+        }
+    }
+
+    /// Pictures that a classifier works on together.
+    #[must_use]
+    pub fn pictures_at_once(&self, crops: Crops) -> usize {
+        match &self.kind {
+            Kind::Onnx(_) => (onnx::network::BATCH / crops.count()).max(1),
+            Kind::Int8(_) | Kind::Board(_) => int8::BATCH,
         }
     }
 

@@ -110,7 +110,7 @@ mod tests {
             let [h, w, c] = record.manifest.model.picture.map(|n| n as u64);
             let k = champions.len() as u64;
             assert_eq!(shape, if c == 1 { vec![k, h, w] } else { vec![k, h, w, 3] });
-            assert_eq!(images, champions.iter().flat_map(|c| c.image.clone()).collect::<Vec<_>>());
+            assert_eq!(images, champions.iter().flat_map(|c| c.image.to_vec()).collect::<Vec<_>>());
             let (_, classes) = read::<i64>(&mut npz, "classes");
             assert_eq!(classes, champions.iter().map(|c| c.class as i64).collect::<Vec<_>>());
             let (_, confidences) = read::<f32>(&mut npz, "confidences");
@@ -121,7 +121,7 @@ mod tests {
             for champion in champions {
                 let name = format!("champions/{}.png", champion.class);
                 let image = Image::open(&folder.path().join(name)).unwrap();
-                assert_eq!(image.pixels, champion.image);
+                assert_eq!(image.pixels, *champion.image);
             }
             let first = fs::read(&path).unwrap();
             write(&record, folder.path()).unwrap();
@@ -146,7 +146,7 @@ mod tests {
         let missing = Path::new("/proc/mirage");
         let message = write(&record, missing).unwrap_err().to_string();
         assert!(message.contains("/proc/mirage"), "{message}");
-        record.champions[2].image.pop();
+        record.champions[2].image = record.champions[2].image[1..].into();
         let message = write(&record, missing).unwrap_err().to_string();
         assert!(message.contains("class 2 has 783 pixel bytes where the run has 784"), "{message}");
         record.champions[2].class = 10;

@@ -63,8 +63,8 @@ fn record(
             confidence: last,
             generation: made,
             id: u64::from(made) * u64::from(children) + class as u64,
-            image: pattern(class, picture),
-            scores,
+            image: pattern(class, picture).into(),
+            scores: scores.into(),
         });
     }
     history.sort_by_key(|row| (row.generation, row.class));

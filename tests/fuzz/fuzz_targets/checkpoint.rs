@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
     let sealed = sealed(bytes);
     for bytes in [bytes, &sealed] {
         check::<Cppn<16, 32>>(bytes, tiny);
-        check::<Direct<6>>(bytes, tiny);
+        check::<Direct<[u8; 6]>>(bytes, tiny);
     }
 });
 

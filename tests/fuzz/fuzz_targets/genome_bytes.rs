@@ -24,11 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
         exercise(genome, &settings, shape);
     }
     let tiny = Shape { height: 2, width: 3, channels: 1 };
-    if let Some(genome) = genome::<Direct<6>>(bytes, tiny) {
+    if let Some(genome) = genome::<Direct<[u8; 6]>>(bytes, tiny) {
         exercise(genome, &DIRECT_RELEASED, tiny);
     }
     archive::<Network>(bytes, shape);
-    archive::<Direct<6>>(bytes, tiny);
+    archive::<Direct<[u8; 6]>>(bytes, tiny);
 });
 
 fn genome<G: Decode>(bytes: &[u8], shape: Shape) -> Option<G> {

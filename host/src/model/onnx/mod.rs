@@ -1,7 +1,9 @@
 //! An ONNX network as a classifier.
 
-mod network;
+pub mod network;
+mod operators;
 mod output;
+mod split;
 
 use mirage_core::image::{Classifier, Shape};
 use mirage_core::rng::Stream;
