@@ -29,7 +29,7 @@ fn look(browser: &str, address: SocketAddr) -> String {
     let output = Command::new(browser)
         .args("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run".split(' '))
         .args("--disable-background-networking --disable-component-update".split(' '))
-        .args("--disable-sync --window-size=1280,900 --virtual-time-budget=10000".split(' '))
+        .args("--disable-sync --window-size=1280,1600 --virtual-time-budget=10000".split(' '))
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .args(["--dump-dom", &format!("http://{address}/")])
         .stderr(Stdio::null())

@@ -73,7 +73,8 @@ mod tests {
 
     fn shown(version: u64, class: usize) -> Shown {
         // Noise: what compresses least.
-        let noise = |i| (i as u32 + version as u32).wrapping_mul(0x9E37_79B1);
+        let spread = |n: u32| (n ^ n >> 15).wrapping_mul(0x9E37_79B1);
+        let noise = |i| spread(spread(i as u32 + version as u32));
         let picture = (0..SHAPE.len()).map(|i| (noise(i) >> 24) as u8).collect();
         Shown { version, elite: Change { picture, ..change(class, 0.5) } }
     }
