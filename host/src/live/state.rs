@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn since(feed: &Feed, version: u64) -> Value {
-        serde_json::from_slice(&super::json(feed, version).unwrap()).unwrap()
+        serde_json::from_slice(&json(feed, version).unwrap()).unwrap()
     }
 
     #[test]
