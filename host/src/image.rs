@@ -5,8 +5,9 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use exif::{In, Reader, Tag};
-use fast_image_resize::images::{Image as Target, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use png::{BitDepth, ColorType, Decoder, DecodingError, Encoder, Limits, Transformations};
 use serde::Deserialize;
 use zune_jpeg::JpegDecoder;
@@ -221,19 +222,17 @@ impl Image {
         if (self.width, self.height) == (width, height) {
             return Ok(self);
         }
-        let kind = if self.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-        let side = |n: usize| u32::try_from(n).map_err(|error| error.to_string());
-        let source = ImageRef::new(side(self.width)?, side(self.height)?, &self.pixels, kind)
-            .map_err(|error| error.to_string())?;
-        let mut target = Target::new(side(width)?, side(height)?, kind);
-        let filter = ResizeAlg::Convolution(FilterType::Bilinear);
-        let options = ResizeOptions::new().resize_alg(filter);
-        let options = match resize {
-            Resize::Cover => options.fit_into_destination(Some((0.5, 0.5))),
-            Resize::Squash => options,
+        let size = |width: usize, height: usize| -> Result<[u32; 2], String> {
+            let side = |n: usize| u32::try_from(n).map_err(|error| error.to_string());
+            Ok([side(width)?, side(height)?])
         };
-        Resizer::new().resize(&source, &mut target, &options).map_err(|error| error.to_string())?;
-        Ok(Self { width, height, channels: self.channels, pixels: target.into_vec() })
+        let (from, to) = (size(self.width, self.height)?, size(width, height)?);
+        let mut pixels = vec![0; width * height * self.channels];
+        match self.channels {
+            1 => resample::<U8>(&self.pixels, from, &mut pixels, to, resize)?,
+            _ => resample::<U8x3>(&self.pixels, from, &mut pixels, to, resize)?,
+        }
+        Ok(Self { width, height, channels: self.channels, pixels })
     }
 
     /// The image as the bytes of a PNG file; the same image gives the same bytes.
@@ -304,6 +303,29 @@ impl Image {
             self.reduced(longer.div_ceil(side.max(1)))
         }
     }
+}
+
+/// Fills `target` with the image in `source`; sizes are width and height.
+// By the type of pixels: the form that finds the type out compiles code for every type.
+fn resample<P: PixelTrait>(
+    source: &[u8],
+    from: [u32; 2],
+    target: &mut [u8],
+    to: [u32; 2],
+    resize: Resize,
+) -> Result<(), String> {
+    let source = TypedImageRef::<P>::from_buffer(from[0], from[1], source)
+        .map_err(|error| error.to_string())?;
+    let mut target = TypedImage::<P>::from_buffer(to[0], to[1], target)
+        .map_err(|error| error.to_string())?;
+    let filter = ResizeAlg::Convolution(FilterType::Bilinear);
+    let options = ResizeOptions::new().resize_alg(filter);
+    let options = match resize {
+        Resize::Cover => options.fit_into_destination(Some((0.5, 0.5))),
+        Resize::Squash => options,
+    };
+    let result = Resizer::new().resize_typed(&source, &mut target, &options);
+    result.map_err(|error| error.to_string())
 }
 
 /// Drops the last channel of each pixel after weighting the others with it.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! main → cli → commands → {experiment, model, device, data, train} → mirage_core
-//! report knows only the run record, not how it was made
+//! report knows only the run record, not how it was made; live only what a run tells it
 //! ```
 
 pub mod cli;
@@ -15,6 +15,7 @@ pub mod files;
 pub mod genome;
 pub mod image;
 pub mod interrupt;
+pub mod live;
 pub mod model;
 pub mod report;
 pub mod simd;

@@ -22,7 +22,7 @@ pub(super) fn confidences(record: &RunRecord) -> Vec<f32> {
 
 /// The value below which a share `q` (0 ..= 1) of the values lies, between neighbours
 /// on a straight line. The values are sorted in place; `None` if there are none.
-pub(super) fn quantile(values: &mut [f32], q: f64) -> Option<f32> {
+pub(crate) fn quantile(values: &mut [f32], q: f64) -> Option<f32> {
     values.sort_by(f32::total_cmp);
     let position = q * values.len().checked_sub(1)? as f64;
     let (low, high) = (values[position.floor() as usize], values[position.ceil() as usize]);

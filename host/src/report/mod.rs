@@ -7,7 +7,7 @@
 pub mod champions;
 mod chart;
 mod curves;
-mod figures;
+pub(crate) mod figures;
 pub mod gallery;
 pub mod html;
 #[cfg(test)]
