@@ -1,8 +1,11 @@
 //! What a run leaves behind: the record that reports are made from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::labels::Classes;
 
 /// The contents of `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +55,9 @@ pub struct ModelRecord {
     pub input: [usize; 3],
     /// One label per class.
     pub labels: Vec<String>,
+    /// Sets of classes that are compared with the rest, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, Classes>,
 }
 
 impl ModelRecord {

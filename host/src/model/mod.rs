@@ -3,9 +3,11 @@
 mod board;
 mod crops;
 mod int8;
+pub mod labels;
 mod onnx;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -222,6 +224,7 @@ impl Model {
             kind: kind.to_owned(),
             input: [self.shape.height, self.shape.width, self.shape.channels],
             labels: (0..self.classes).map(|class| class.to_string()).collect(),
+            groups: BTreeMap::new(),
         }
     }
 

@@ -2,9 +2,6 @@
 
 use crate::experiment::record::RunRecord;
 
-/// The confidence that counts as fooled: the paper's 99.99 %.
-pub(super) const FOOLED: f32 = 0.9999;
-
 /// Shown where there is no number.
 pub(super) const NONE: &str = "–";
 
@@ -46,6 +43,11 @@ pub(super) fn percent(confidence: f32) -> String {
     let scale = 10f64.powi(digits);
     let cut = (exact * 100.0 * scale + 1e-6).floor() / scale;
     format!("{cut:.*} %", digits as usize)
+}
+
+/// The first of the names that a label lists: `tench` of `tench, Tinca tinca`.
+pub(super) fn first_synonym(label: &str) -> &str {
+    label.split(',').next().unwrap_or_default().trim()
 }
 
 /// A count with a thin space before every third digit: `40 000`.
@@ -93,7 +95,7 @@ pub(super) fn command(record: &RunRecord) -> String {
     );
     // The settings that have an option of their own may differ from the preset's.
     for (name, value) in &manifest.settings {
-        if ["coordinates", "math"].contains(&name.as_str()) {
+        if ["coordinates", "math", "colour", "crops"].contains(&name.as_str()) {
             command += &format!(" --{name} {}", quoted(value));
         }
     }
