@@ -19,7 +19,7 @@ use crate::device::{BoardInfo, Connection, DeviceError, Trouble};
 use crate::experiment::folder::Folder;
 use crate::experiment::plan::{Plan, PlanError};
 use crate::experiment::summary::Summary;
-use crate::model::{Model, ModelError};
+use crate::model::{Crops, Model, ModelError};
 use crate::report::{self, ReportError};
 
 /// Arguments of `mirage device`.
@@ -187,7 +187,8 @@ pub fn run(args: &DeviceArgs) -> Result<Answer, DeviceCommandError> {
             Ok(Answer::Yes)
         }),
         DeviceCommand::Classify(args) => args.board.with(|connection, _| {
-            classify::tell(&Model::on_board(connection), &args.images, args.json)?;
+            let model = Model::on_board(connection);
+            classify::tell(&model, Crops::Center, &args.images, args.json)?;
             Ok(Answer::Yes)
         }),
         DeviceCommand::Evolve(args) => {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::summary::{SURE, count_at, median};
-use crate::model::labels::Classes;
+use crate::model::Classes;
 
 /// A set of classes, and the classes that are not in it.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -37,9 +37,7 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
         .map_err(|source| ReportError::Write { path: pictures.clone(), source })?;
     let write_picture = |champion: &Champion| {
         let path = pictures.join(format!("{}.png", champion.class));
-        super::replace(&path, |file| {
-            file.write_all(&picture(record, &champion.image).to_png()?)
-        })
+        super::replace(&path, |file| file.write_all(&picture(record, &champion.image).to_png()?))
     };
     let (pictures, arrays) = rayon::join(
         || record.champions.par_iter().try_for_each(write_picture),
@@ -52,7 +50,7 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
 fn write_arrays(record: &RunRecord, file: &mut File) -> io::Result<()> {
     let champions = &record.champions;
     let count = champions.len() as u64;
-    let [height, width, channels] = record.manifest.model.input.map(|n| n as u64);
+    let [height, width, channels] = record.manifest.model.picture.map(|n| n as u64);
     let mut images = vec![count, height, width];
     if channels != 1 {
         images.push(channels);
@@ -93,9 +91,9 @@ fn array<T: AutoSerialize>(
 mod tests {
     use npyz::npz::NpzArchive;
 
-    use super::super::image::Image;
     use super::super::sample;
     use super::*;
+    use crate::image::Image;
 
     fn read<T: npyz::Deserialize>(npz: &mut NpzArchive<File>, name: &str) -> (Vec<u64>, Vec<T>) {
         let array = npz.by_name(name).unwrap().unwrap();
@@ -111,7 +109,7 @@ mod tests {
             let path = folder.path().join("champions.npz");
             let mut npz = NpzArchive::new(File::open(&path).unwrap()).unwrap();
             let (shape, images) = read::<u8>(&mut npz, "images");
-            let [h, w, c] = record.manifest.model.input.map(|n| n as u64);
+            let [h, w, c] = record.manifest.model.picture.map(|n| n as u64);
             let k = champions.len() as u64;
             assert_eq!(shape, if c == 1 { vec![k, h, w] } else { vec![k, h, w, 3] });
             assert_eq!(images, champions.iter().flat_map(|c| c.image.to_vec()).collect::<Vec<_>>());

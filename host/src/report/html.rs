@@ -21,7 +21,7 @@ use crate::experiment::summary::{CERTAIN, SURE, count_at};
 const FEW: usize = 24;
 
 /// Champions that are shown apart at either end, if there are many.
-const EXTREMES: usize = 12;
+const EXTREMES: usize = 10;
 
 /// Longest side of a picture in the page, in pixels.
 mod side {
@@ -168,7 +168,7 @@ fn page(
         many,
         surest: figures(&ranked[..ends], side::EXTREME, false)?,
         least_sure: figures(&least_sure, side::EXTREME, false)?,
-        pixelated: manifest.model.input[0].max(manifest.model.input[1]) <= 64,
+        pixelated: manifest.model.picture[0].max(manifest.model.picture[1]) <= 64,
         rise: match has_history {
             true => Some(Drawn::new(|format| plots::rise(record, format))?),
             false => None,
@@ -267,7 +267,11 @@ fn numbers(record: &RunRecord) -> Vec<Number> {
     let mut numbers =
         vec![number(median.map_or(NONE.to_owned(), figures::percent), "median confidence")];
     if plots::sums_up(record) {
-        numbers.push(number(of_all(sure), "classes at 99 % or more"));
+        let lowest = figures::quantile(&mut figures::confidences(record), 0.0);
+        numbers.extend([
+            number(lowest.map_or(NONE.to_owned(), figures::percent), "lowest confidence"),
+            number(of_all(sure), "classes at 99 % or more"),
+        ]);
     }
     numbers.extend([
         number(of_all(fooled(record)), "classes at 99.99 % or more"),
@@ -283,7 +287,7 @@ fn numbers(record: &RunRecord) -> Vec<Number> {
 fn settings(record: &RunRecord) -> Vec<(String, String)> {
     let manifest = &record.manifest;
     let model = &manifest.model;
-    let [height, width, channels] = model.input;
+    let [height, width, channels] = model.picture;
     let generations = match manifest.status {
         Status::Done => figures::count(manifest.generations.into()),
         Status::Running => format!(
@@ -388,7 +392,8 @@ mod tests {
             };
         }
         let page = render(&record);
-        let text: String = page.split('<').map(|tag| tag.split_once('>').map_or(tag, |t| t.1)).collect();
+        let text: String =
+            page.split('<').map(|tag| tag.split_once('>').map_or(tag, |t| t.1)).collect();
         // Even classes: 500 − 59 of 152..=268 − 2 of 281..=285 = 439.
         for words in [
             "dogs and cats (#151–268, 281–285)12340.0 %1 (0.8 %)",

@@ -11,7 +11,6 @@ mod curves;
 mod figures;
 pub mod gallery;
 pub mod html;
-pub mod image;
 mod paper;
 mod plots;
 #[cfg(test)]
@@ -25,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use crate::experiment::record::RunRecord;
 use crate::files;
-use image::Image;
+use crate::image::Image;
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -78,16 +77,14 @@ pub fn write_all(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
 }
 
 /// Replaces `path` by what `fill` writes, whole or not at all.
-fn replace(
-    path: &Path,
-    fill: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), ReportError> {
-    files::replace(path, fill).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ReportError> {
+    files::replace(path, fill)
+        .map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }
 
 /// Checks that every champion has a class, a picture and scores of the model's sizes.
 fn check(record: &RunRecord) -> Result<(), ReportError> {
-    let [height, width, channels] = record.manifest.model.input;
+    let [height, width, channels] = record.manifest.model.picture;
     let pixels = height.saturating_mul(width).saturating_mul(channels);
     let classes = record.manifest.model.labels.len();
     let history = record.history.iter().map(|row| row.class as usize);
@@ -112,6 +109,6 @@ fn check(record: &RunRecord) -> Result<(), ReportError> {
 
 /// The picture of a champion; the record must have passed [`check`].
 fn picture(record: &RunRecord, pixels: &[u8]) -> Image {
-    let [height, width, channels] = record.manifest.model.input;
+    let [height, width, channels] = record.manifest.model.picture;
     Image { width, height, channels, pixels: pixels.to_vec() }
 }

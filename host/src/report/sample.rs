@@ -10,7 +10,7 @@ use crate::experiment::record::{
 /// Ten digits on 28 × 28 grey pixels after 200 generations.
 pub(super) fn digits() -> RunRecord {
     let labels = (0..10).map(|n| n.to_string()).collect();
-    record("mnist-cppn", "lenet", [28, 28, 1], labels, 200, 200, |class| pattern(class, [28, 28, 1]).into())
+    record("mnist-cppn", "lenet", [28, 28, 1], labels, 200, 200, pattern)
 }
 
 /// `classes` long names on 64 × 64 colour pixels after 5 000 generations.
@@ -22,7 +22,7 @@ pub(super) fn colour(classes: usize) -> RunRecord {
         "Töpfe & <b>Pfannen</b>",
     ];
     let labels = (0..classes).map(|n| names[n % 4].to_owned()).collect();
-    record("imagenet-cppn", "models/caffe net.onnx", [64, 64, 3], labels, 400, 5000, |class| pattern(class, [64, 64, 3]).into())
+    record("imagenet-cppn", "models/caffe net.onnx", [64, 64, 3], labels, 400, 5000, pattern)
 }
 
 /// The 1000 classes of ImageNet, a few by their names, on 256 × 256 pixels of noise: what
@@ -39,9 +39,9 @@ pub(super) fn imagenet() -> RunRecord {
     let noise: Vec<Arc<[u8]>> = (0..8)
         .map(|k| (0..256 * 256 * 3).map(|n| (hash(n * 8 + k) * 256.0) as u8).collect())
         .collect();
-    let picture = |class: usize| noise[class % noise.len()].clone();
+    let draw = |class: usize, _| noise[class % noise.len()].clone();
     let (model, shape) = ("squeezenet-v1.0", [256, 256, 3]);
-    let mut record = record("imagenet-direct", model, shape, labels, 200, 20_000, picture);
+    let mut record = record("imagenet-direct", model, shape, labels, 200, 20_000, draw);
     record.manifest.encoding = "direct".into();
     record.manifest.model.groups = [("dogs and cats", "151-268, 281-285"), ("first", "0")]
         .into_iter()
@@ -53,11 +53,11 @@ pub(super) fn imagenet() -> RunRecord {
 fn record(
     preset: &str,
     model: &str,
-    input: [usize; 3],
+    picture: [usize; 3],
     labels: Vec<String>,
     children: u32,
     generations: u32,
-    picture: impl Fn(usize) -> Arc<[u8]>,
+    draw: impl Fn(usize, [usize; 3]) -> Arc<[u8]>,
 ) -> RunRecord {
     let classes = labels.len();
     let mut history = Vec::new();
@@ -90,7 +90,7 @@ fn record(
             confidence: last,
             generation: made,
             id: u64::from(made) * u64::from(children) + class as u64,
-            image: picture(class),
+            image: draw(class, picture),
             scores: scores.into(),
         });
     }
@@ -112,7 +112,8 @@ fn record(
                 name: model.into(),
                 sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
                 kind: "int8".into(),
-                input,
+                picture,
+                preprocessing: String::new(),
                 labels,
                 groups: BTreeMap::new(),
             },
@@ -136,7 +137,7 @@ fn record(
 }
 
 /// Waves over the plane, as a CPPN draws them.
-fn pattern(class: usize, [height, width, channels]: [usize; 3]) -> Vec<u8> {
+fn pattern(class: usize, [height, width, channels]: [usize; 3]) -> Arc<[u8]> {
     let gene = |k: u32| hash(class as u32 * 31 + k) * 2.0 - 1.0;
     let mut bytes = Vec::with_capacity(height * width * channels);
     for row in 0..height {
@@ -153,7 +154,7 @@ fn pattern(class: usize, [height, width, channels]: [usize; 3]) -> Vec<u8> {
             }
         }
     }
-    bytes
+    bytes.into()
 }
 
 /// A number in 0 .. 1 that looks random.

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
-use super::image::Image;
+use crate::image::Image;
 
 /// Quality of a reduced picture, in per cent as JPEG has it: evolved noise, which compresses
 /// worst, then takes 0.4 bytes per pixel.
