@@ -26,14 +26,15 @@ pub(super) fn quantile(values: &mut [f32], q: f64) -> Option<f32> {
     Some(low + (high - low) * position.fract() as f32)
 }
 
-/// A confidence in per cent: `99.998 %`. More digits are shown the closer it is to
-/// certainty, and they are cut, not rounded: only 1 itself reads `100 %`.
+/// A confidence in per cent: `99.998 %`. More digits are shown near
+/// certainty and near nothing, and they are cut, not rounded: only 1 itself reads `100 %`.
 pub(super) fn percent(confidence: f32) -> String {
     if confidence.is_nan() {
         return NONE.to_owned();
     }
     let digits = match confidence {
-        ..0.99 => 1,
+        ..=0.0 | 0.01..0.99 => 1,
+        ..0.01 => 3,
         ..0.99999 => 3,
         1.0.. => 0,
         _ => 5,
@@ -120,6 +121,8 @@ mod tests {
     fn percent_never_promises_more_than_there_is() {
         for (confidence, text) in [
             (0.0, "0.0 %"),
+            (0.000_347_9, "0.034 %"),
+            (0.01, "1.0 %"),
             (0.876_9, "87.6 %"),
             (0.99, "99.000 %"),
             (0.9999, "99.990 %"),

@@ -114,7 +114,7 @@ impl From<Group> for GroupRow {
                 0 => NONE.to_owned(),
                 all => {
                     let percent = share.classes_at_99 as f64 / all as f64 * 100.0;
-                    format!("{} ({percent:.1} %)", share.classes_at_99)
+                    format!("{} ({percent:.1}\u{a0}%)", share.classes_at_99)
                 }
             },
         };
@@ -396,8 +396,8 @@ mod tests {
             page.split('<').map(|tag| tag.split_once('>').map_or(tag, |t| t.1)).collect();
         // Even classes: 500 − 59 of 152..=268 − 2 of 281..=285 = 439.
         for words in [
-            "dogs and cats (#151–268, 281–285)12340.0 %1 (0.8 %)",
-            "all others87799.000 %439 (50.1 %)",
+            "dogs and cats (#151–268, 281–285)12340.0 %1 (0.8\u{a0}%)",
+            "all others87799.000 %439 (50.1\u{a0}%)",
             "median confidence60.0 %21.59 %",
             "classes at 99 % or more440 of 1\u{202f}00045 of 1\u{202f}000",
         ] {

@@ -92,7 +92,7 @@ pub(super) fn distribution(record: &RunRecord) -> Chart {
             Curve::nth(number + 1, name, sorted(inside.collect()))
         })
         .collect();
-    curves.push(Curve::chief("all classes", sorted(confidences)));
+    curves.push(Curve::chief("all", sorted(confidences)));
     let x = Axis::percent("share of classes, from the least confident");
     Chart { x, y: Axis::percent("confidence"), mark: None, curves }
 }
