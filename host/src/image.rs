@@ -161,7 +161,8 @@ impl Image {
         decoder.set_options(options.jpeg_set_out_colorspace(space));
         let pixels = decoder.decode().map_err(broken)?;
         let image = Self { width, height, channels, pixels };
-        Ok(decoder.exif().map_or(image.clone(), |exif| image.upright(orientation(exif))))
+        let orientation = decoder.exif().map_or(1, |exif| orientation(exif));
+        Ok(image.upright(orientation))
     }
 
     /// The image as a camera's orientation, 1 to 8, says that it is to be seen.
@@ -411,6 +412,42 @@ mod tests {
         }
         let missing = Image::open(Path::new("/nonexistent/x.png")).unwrap_err().to_string();
         assert!(missing.starts_with("cannot read /nonexistent/x.png"), "{missing}");
+    }
+
+    #[test]
+    fn cameras_are_turned_upright() {
+        let image = Image { width: 3, height: 2, channels: 1, pixels: vec![1, 2, 3, 4, 5, 6] };
+        // As Pillow's `ImageOps.exif_transpose` has it.
+        for (orientation, width, pixels) in [
+            (0, 3, [1, 2, 3, 4, 5, 6]),
+            (1, 3, [1, 2, 3, 4, 5, 6]),
+            (2, 3, [3, 2, 1, 6, 5, 4]),
+            (3, 3, [6, 5, 4, 3, 2, 1]),
+            (4, 3, [4, 5, 6, 1, 2, 3]),
+            (5, 2, [1, 4, 2, 5, 3, 6]),
+            (6, 2, [4, 1, 5, 2, 6, 3]),
+            (7, 2, [6, 3, 5, 2, 4, 1]),
+            (8, 2, [3, 6, 2, 5, 1, 4]),
+        ] {
+            let upright = image.clone().upright(orientation);
+            assert_eq!((upright.width, upright.pixels), (width, pixels.to_vec()), "{orientation}");
+        }
+    }
+
+    #[test]
+    fn images_are_brought_to_a_size() {
+        // A grey ramp between two black bars that `Cover` cuts off.
+        let row: Vec<u8> = [0; 4].into_iter().chain((0..8).map(|n| n * 30)).chain([0; 4]).collect();
+        let image = Image { width: 16, height: 8, channels: 1, pixels: row.repeat(8) };
+        let covered = image.clone().fitted(4, 4, Resize::Cover).unwrap();
+        assert_eq!((covered.width, covered.height, covered.pixels.len()), (4, 4, 16));
+        // Means of the pixels below the filter; the bars reach into the outer two.
+        assert_eq!(covered.pixels[..4], [19, 75, 135, 165]);
+        let squashed = image.clone().fitted(4, 4, Resize::Squash).unwrap();
+        assert!(squashed.pixels[0] < 10 && squashed.pixels[3] < 30, "{:?}", squashed.pixels);
+        assert_eq!(image.clone().fitted(16, 8, Resize::Cover), Ok(image.clone()));
+        let colour = image.with_channels(3).fitted(3, 5, Resize::Cover).unwrap();
+        assert_eq!((colour.width, colour.height, colour.pixels.len()), (3, 5, 45));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use prost::Message;
+use reference::onnx::{Attribute, Batch, Builder};
+
 use crate::program::{LENET, Workplace, flip, seal};
 
 /// The LeNet blob with some bytes replaced and the checksum made right.
@@ -105,20 +108,23 @@ fn images_that_cannot_be_classified_are_refused() {
     let place = Workplace::new();
     let good = grey_png(28, 28);
     place.write("good.png", &good);
-    place.write("small.png", grey_png(27, 28));
-    place.write("large.png", grey_png(5000, 1));
+    place.write("large.png", grey_png(9000, 1));
+    let jpeg = b"\xff\xd8\xff\xc0\0\x0b\x08\xff\xff\xff\xff\x01\x01\x11\0\xff\xda";
+    place.write("large.jpg", jpeg);
+    place.write("text.png", "This is not a picture.\n");
     place.write("cut.png", &good[..good.len() - 20]);
     place.write("flipped.png", flip(good));
     place.write("empty.png", "");
     place.write("photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF\0");
     place.write("folder/file", "");
     for (name, word) in [
-        ("small.png", "27×28"),
-        ("large.png", "5000 × 1"),
+        ("large.png", "9000 × 1"),
+        ("large.jpg", "65535 × 65535"),
+        ("text.png", "not a valid PNG or JPEG"),
         ("cut.png", "not a valid PNG"),
         ("flipped.png", "not a valid PNG"),
         ("empty.png", "not a valid PNG"),
-        ("photo.jpg", "not a valid PNG"),
+        ("photo.jpg", "not a valid JPEG"),
         ("folder", "cannot read"),
         ("missing.png", "cannot read"),
     ] {
@@ -126,4 +132,69 @@ fn images_that_cannot_be_classified_are_refused() {
         place.refuse(&format!("classify good.png {name}"), &[name, word]);
     }
     assert!(place.succeed("classify good.png").contains("good.png\n"));
+}
+
+/// A network of 2 × 3 grey pixels whose outputs, one per pixel, pass `operators`, each with
+/// two inputs of the same.
+fn onnx(operators: &[&str]) -> Vec<u8> {
+    let mut builder = Builder::new(Batch::Symbolic, [1, 2, 3], 7);
+    builder.node("Flatten", "flat", &["data"], &[("axis", Attribute::Int(1))]);
+    let mut last = "flat";
+    for operator in operators {
+        builder.node(operator, operator, &[last, last], &[]);
+        last = operator;
+    }
+    builder.finish(last, 13).encode_to_vec()
+}
+
+#[test]
+fn descriptions_that_do_not_fit_are_refused() {
+    let place = Workplace::new();
+    place.write("net.onnx", onnx(&["Add"]));
+    place.write("x.png", grey_png(2, 3));
+    let line = "classify --model net.onnx x.png";
+    place.refuse(line, &["net.onnx", "write net.toml", "order = \"BGR\""]);
+    place.write("five.txt", "a\nb\nc\nd\ne\n");
+    place.write("mean.npy", "no array");
+    for (toml, words) in [
+        ("scale = ", ["net.toml, line 1", "scale ="]),
+        ("\nsize = 3", ["net.toml, line 2", "unknown field `size`"]),
+        ("picture = [1, 3]", ["net.toml", "at least the network's [2, 3]"]),
+        ("mean = [1, 2, 3]", ["net.toml", "the network has 1 channels"]),
+        ("std = 0", ["net.toml", "positive"]),
+        ("mean_image = \"mean.npy\"", ["net.toml", "mean.npy"]),
+        ("mean_image = \"none.npy\"", ["net.toml", "none.npy"]),
+        ("labels = \"none.txt\"", ["none.txt", "one line per class"]),
+        ("labels = \"five.txt\"", ["five.txt: 5 labels", "6 classes"]),
+        ("groups.all = \"0-6\"", ["net.toml", "the last class is 5"]),
+    ] {
+        place.write("net.toml", toml);
+        place.refuse(line, &words);
+    }
+    place.write("net.toml", "");
+    assert!(place.succeed(line).contains("x.png\n"));
+    place.refuse(&format!("{line} --crops ten"), &["net.onnx", "--crops center"]);
+    place.write("net.toml", "picture = [4, 4]\nlabels = \"six.txt\"");
+    place.write("six.txt", "n00000001 first\nb\nc\nd\ne\nf\n");
+    assert!(place.succeed(&format!("{line} --crops ten")).contains("0  first\n"));
+}
+
+#[test]
+fn networks_that_cannot_classify_are_refused() {
+    let place = Workplace::new();
+    place.write("x.png", grey_png(2, 3));
+    for (operator, words) in
+        [("Nonsense", ["net.onnx", "Nonsense"]), ("ReduceSum", ["net.onnx", "ONNX classifier"])]
+    {
+        place.write("net.onnx", onnx(&[operator]));
+        place.write("net.toml", "");
+        place.refuse("classify --model net.onnx x.png", &words);
+    }
+    let good = onnx(&["Add"]);
+    for length in [0, 1, good.len() / 2, good.len() - 1] {
+        place.write("net.onnx", &good[..length]);
+        place.refuse("classify --model net.onnx x.png", &["net.onnx"]);
+    }
+    place.write("net.onnx", onnx(&["Sub", "Div"]));
+    place.refuse("classify --model net.onnx x.png", &["x.png", "net.onnx", "NaN"]);
 }

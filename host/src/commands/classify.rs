@@ -75,6 +75,17 @@ pub enum ClassifyError {
         /// Their height.
         height: usize,
     },
+    /// A score is no number.
+    #[error(
+        "{}: model {model} answers NaN, not a number; check what its TOML file says of scale, mean and std, or take another model",
+        path.display()
+    )]
+    NotANumber {
+        /// The image file.
+        path: PathBuf,
+        /// The model.
+        model: String,
+    },
     /// The result cannot be printed.
     #[error("{0}")]
     Output(#[from] OutputError),
@@ -135,6 +146,10 @@ pub fn tell(
             .map_err(|reason| ClassifyError::Size { path: path.clone(), reason, width, height })?;
         let mut scores = vec![0.0; model.classes()];
         classifier.classify(&picture.pixels, &mut scores)?;
+        if scores.iter().any(|score| score.is_nan()) {
+            let (path, model) = (path.clone(), model.name().to_owned());
+            return Err(ClassifyError::NotANumber { path, model });
+        }
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         let predictions = order.iter().take(TOP).map(|&class| Prediction {

@@ -150,9 +150,9 @@ impl Description {
         let description: Self = toml::from_str(text).map_err(|error| {
             let reason = error.message().replace('\n', " ");
             let Some(span) = error.span() else { return format!("{what}: {reason}") };
-            let number = text[..span.start].lines().count().max(1);
-            let line = text.lines().nth(number - 1).unwrap_or_default().trim();
-            format!("{what}, line {number}: {line}: {reason}")
+            let above = text[..span.start].matches('\n').count();
+            let line = text.lines().nth(above).unwrap_or_default().trim();
+            format!("{what}, line {}: {line}: {reason}", above + 1)
         })?;
         description.check().map_err(|reason| format!("{what}: {reason}"))?;
         Ok(description.relative_to(base))

@@ -137,3 +137,90 @@ fn mean_image(path: &Path, picture: Shape) -> Result<Vec<f32>, String> {
     }
     Err(unfit("not all of its values are finite".to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::description::PerChannel;
+    use super::*;
+
+    const INPUT: Shape = Shape { height: 1, width: 2, channels: 3 };
+    const CROP: Crop = Crop { top: 1, left: 1, mirrored: false };
+
+    /// A picture of 2 × 3: 10 · position + channel.
+    fn picture() -> Vec<u8> {
+        (0..6).flat_map(|position| [0, 1, 2].map(|channel| 10 * position + channel)).collect()
+    }
+
+    fn written(description: &Description, crop: Crop) -> Vec<f32> {
+        let mut input = vec![0.0; INPUT.len()];
+        let rule = Input::new(description, INPUT).unwrap();
+        rule.write(&picture(), crop, &mut input);
+        input
+    }
+
+    fn description() -> Description {
+        Description { picture: Some([2, 3]), scale: 2.0, ..Description::default() }
+    }
+
+    /// Saves a mean image.
+    fn save<T: npyz::AutoSerialize + Copy>(path: &Path, shape: &[u64], values: &[T]) {
+        use npyz::WriterBuilder as _;
+        let file = File::create(path).unwrap();
+        let options = npyz::WriteOptions::new().default_dtype().shape(shape).writer(file);
+        let mut writer = options.begin_nd().unwrap();
+        writer.extend(values.iter().copied()).unwrap();
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn planes_come_in_the_order_of_the_network() {
+        assert_eq!(written(&description(), CROP), [80.0, 100.0, 82.0, 102.0, 84.0, 104.0]);
+        let description = Description {
+            order: Order::Bgr,
+            mean: PerChannel::Each(vec![4.0, 2.0, 0.0]),
+            std: PerChannel::Each(vec![1.0, 1.0, 2.0]),
+            ..description()
+        };
+        assert_eq!(written(&description, CROP), [80.0, 100.0, 80.0, 100.0, 40.0, 50.0]);
+        let mirrored = Crop { mirrored: true, ..CROP };
+        assert_eq!(written(&description, mirrored), [100.0, 80.0, 100.0, 80.0, 50.0, 40.0]);
+    }
+
+    #[test]
+    fn a_mean_image_is_taken_away_before_crops_are_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mean.npy");
+        let means: Vec<f64> = (0..18).map(f64::from).collect();
+        let description =
+            Description { order: Order::Bgr, mean_image: Some(path.clone()), ..description() };
+        let expected =
+            [84.0 - 4.0, 104.0 - 5.0, 82.0 - 10.0, 102.0 - 11.0, 80.0 - 16.0, 100.0 - 17.0];
+        save(&path, &[3, 2, 3], &means);
+        assert_eq!(written(&description, CROP), expected);
+        let narrow: Vec<f32> = means.iter().map(|&mean| mean as f32).collect();
+        save(&path, &[3, 2, 3], &narrow);
+        assert_eq!(written(&description, CROP), expected);
+        let mirrored = written(&description, Crop { mirrored: true, ..CROP });
+        assert_eq!(mirrored[..2], [expected[1], expected[0]]);
+
+        let refusal = || Input::new(&description, INPUT).unwrap_err();
+        save(&path, &[2, 3, 3], &narrow);
+        assert!(refusal().contains("mean.npy: [2, 3, 3] values, and [3, 2, 3]"), "{}", refusal());
+        save(&path, &[3, 2, 3], &[1_i32; 18]);
+        assert!(refusal().contains("neither f32 nor f64"), "{}", refusal());
+        save(&path, &[3, 2, 3], &[f32::NAN; 18]);
+        assert!(refusal().contains("finite"), "{}", refusal());
+        std::fs::write(&path, "no array").unwrap();
+        assert!(refusal().contains("mean.npy: "), "{}", refusal());
+        std::fs::remove_file(&path).unwrap();
+        assert!(refusal().contains("mean.npy: "), "{}", refusal());
+    }
+
+    #[test]
+    fn what_does_not_fit_the_network_is_refused() {
+        let small = Description { picture: Some([1, 1]), ..description() };
+        assert!(Input::new(&small, INPUT).unwrap_err().contains("at least the network's [1, 2]"));
+        let mean = Description { mean: PerChannel::Each(vec![1.0; 2]), ..description() };
+        assert!(Input::new(&mean, INPUT).unwrap_err().contains("mean = (1, 1): the network has 3"));
+    }
+}

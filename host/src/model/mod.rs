@@ -130,7 +130,7 @@ pub enum ModelError {
     },
     /// Crops that need a larger picture than the network's input.
     #[error(
-        "model {0}: ten crops need pictures larger than its input; say picture = [height, width] in its TOML file, or use --crops center"
+        "model {0}: ten crops need pictures larger than its input; use --crops center, or an ONNX network whose TOML file says picture = [height, width]"
     )]
     NoMargin(String),
     /// A classifier failed while running.

@@ -139,3 +139,107 @@ impl Classifier for OnnxClassifier<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reference::onnx::{Attribute, Batch, Builder};
+
+    use super::*;
+
+    /// A network of 2 × 3 grey pixels whose five outputs pass `operators`.
+    fn network(batch: Batch, operators: &[&str]) -> ModelProto {
+        let mut builder = Builder::new(batch, [1, 2, 3], 7);
+        builder.node("Flatten", "flat", &["data"], &[("axis", Attribute::Int(1))]);
+        builder.random("weights", &[6, 5], 2.0);
+        builder.node("MatMul", "product", &["flat", "weights"], &[]);
+        let mut last = "product";
+        for operator in operators {
+            builder.node(operator, operator, &[last], &[]);
+            last = operator;
+        }
+        builder.finish(last, 13)
+    }
+
+    fn model(proto: ModelProto, picture: Option<[usize; 2]>) -> OnnxModel {
+        let description = Description { picture, ..Description::default() };
+        OnnxModel::new(proto, &description).unwrap_or_else(|error| match error {
+            Unfit::Network(reason) | Unfit::Description(reason) => panic!("{reason}"),
+        })
+    }
+
+    fn scores(model: &OnnxModel, crops: Crops, images: &[u8]) -> Vec<f32> {
+        let count = images.len() / model.picture().len();
+        let mut scores = vec![0.0; count * model.classes()];
+        model.classifier(crops).classify(images, &mut scores).unwrap();
+        scores
+    }
+
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut noise = Stream::new(1, 2, 3);
+        (0..bytes).map(|_| noise.below(256) as u8).collect()
+    }
+
+    #[test]
+    fn the_meaning_of_the_output_is_found_out() {
+        for batch in [Batch::Symbolic, Batch::Fixed(1)] {
+            let mut rows = Vec::new();
+            for (operators, meaning) in [
+                (&["Softmax"][..], Output::Probabilities),
+                (&["Softmax", "Log"], Output::LogProbabilities),
+                (&["LogSoftmax"], Output::LogProbabilities),
+                (&[], Output::Logits),
+                (&["Sigmoid"], Output::Independent),
+            ] {
+                let model = model(network(batch, operators), None);
+                assert_eq!(model.output(), meaning, "{operators:?}");
+                rows.push(scores(&model, Crops::Center, &noise(6)));
+            }
+            // The same probabilities, however the network states them.
+            for row in &rows[1..4] {
+                let near = row.iter().zip(&rows[0]).all(|(a, b)| (a - b).abs() < 1e-6);
+                assert!(near, "{row:?} {:?}", rows[0]);
+            }
+            assert!((rows[4].iter().sum::<f32>() - 1.0).abs() > 0.01, "{:?}", rows[4]);
+        }
+    }
+
+    #[test]
+    fn ten_crops_are_averaged_in_their_order() {
+        let (high, wide, count) = (4, 5, 7);
+        let pictures = noise(high * wide * count);
+        let with_margin = model(network(Batch::Symbolic, &["Softmax"]), Some([high, wide]));
+        let plain = model(network(Batch::Symbolic, &["Softmax"]), None);
+        let mut expected = Vec::new();
+        for picture in pictures.chunks_exact(high * wide) {
+            let mut sums = vec![0.0; 5];
+            for mirrored in [false, true] {
+                for (top, left) in [(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)] {
+                    let rows = picture.chunks_exact(wide).skip(top).take(2);
+                    let crop = rows.flat_map(|row| {
+                        let mut row = row[left..left + 3].to_vec();
+                        if mirrored {
+                            row.reverse();
+                        }
+                        row
+                    });
+                    let crop: Vec<u8> = crop.collect();
+                    let row = scores(&plain, Crops::Center, &crop);
+                    sums.iter_mut().zip(row).for_each(|(sum, score)| *sum += score);
+                }
+            }
+            expected.extend(sums.into_iter().map(|sum| sum / 10.0));
+        }
+        assert_eq!(scores(&with_margin, Crops::Ten, &pictures), expected);
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_is_passed_on() {
+        let mut builder = Builder::new(Batch::Symbolic, [1, 2, 3], 7);
+        builder.node("Flatten", "flat", &["data"], &[("axis", Attribute::Int(1))]);
+        builder.node("Sub", "nothing", &["flat", "flat"], &[]);
+        builder.node("Div", "nan", &["nothing", "nothing"], &[]);
+        let model = model(builder.finish("nan", 13), None);
+        assert_eq!(model.output(), Output::Logits);
+        assert!(scores(&model, Crops::Center, &noise(6)).iter().all(|score| score.is_nan()));
+    }
+}

@@ -302,7 +302,8 @@ pub(super) fn one_line(error: &TractError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reference::onnx;
+    use reference::onnx::Attribute::{Int, Ints};
+    use reference::onnx::{self, Batch, Builder};
     use reference::rng::SplitMix64;
 
     use super::*;
@@ -339,6 +340,112 @@ mod tests {
                 assert!(rows == all[shift * classes..], "moved by {shift}");
             }
         }
+    }
+
+    /// A small network of every kind of layer that the tests here need.
+    fn small(batch: Batch, image: [usize; 3]) -> Builder {
+        let mut builder = Builder::new(batch, image, 7);
+        builder.layer("Conv", "conv", "data", &[4, image[0], 3, 3], &[("strides", Ints(&[2, 2]))]);
+        builder.node("Relu", "relu", &["conv"], &[]);
+        builder
+    }
+
+    /// `small`, a Reshape of its 4×5×5 outputs to rows, and dense layers.
+    fn dense(batch: Batch, rows: i64) -> ModelProto {
+        let mut builder = small(batch, [1, 11, 11]);
+        builder.integers("rows", &[rows, 100]);
+        builder.node("Reshape", "flat", &["relu", "rows"], &[]);
+        builder.random("w1", &[100, 24], 0.1);
+        builder.random("b1", &[24], 0.1);
+        builder.node("MatMul", "fc1", &["flat", "w1"], &[]);
+        builder.node("Add", "sum1", &["fc1", "b1"], &[]);
+        builder.node("Tanh", "tanh1", &["sum1"], &[]);
+        builder.layer("Gemm", "fc2", "tanh1", &[10, 24], &[("transB", Int(1))]);
+        builder.integers("rows2", &[rows, 10]);
+        builder.node("Reshape", "flat2", &["fc2", "rows2"], &[]);
+        builder.node("LogSoftmax", "log", &["flat2"], &[("axis", Int(1))]);
+        builder.finish("log", 13)
+    }
+
+    #[test]
+    fn a_batch_may_be_named_fixed_or_left_out() {
+        let reference = OnnxNetwork::from_proto(dense(Batch::Symbolic, -1)).expect("a network");
+        let images = inputs(&reference, BATCH + 1, 8);
+        let expected = run(&reference, &images);
+        for (batch, rows) in
+            [(Batch::Fixed(1), 1), (Batch::Fixed(1), 0), (Batch::Absent, -1), (Batch::Symbolic, 1)]
+        {
+            let network = OnnxNetwork::from_proto(dense(batch, rows)).expect("a network");
+            assert!(network.head.is_some(), "{batch:?}, {rows} rows");
+            assert!(run(&network, &images) == expected, "{batch:?}, {rows} rows");
+        }
+    }
+
+    #[test]
+    fn a_head_that_mixes_rows_stays_with_its_body() {
+        let mut builder = small(Batch::Symbolic, [3, 9, 9]);
+        builder.node("Flatten", "flat", &["relu"], &[]);
+        builder.layer("Gemm", "fc", "flat", &[5, 64], &[("transB", Int(1))]);
+        builder.node("Softmax", "columns", &["fc"], &[("axis", Int(0))]);
+        builder.node("Add", "sum", &["fc", "columns"], &[]);
+        let network = OnnxNetwork::from_proto(builder.finish("sum", 13)).expect("a network");
+        assert!(network.head.is_none());
+        let images = inputs(&network, 3, 9);
+        let outputs = run(&network, &images);
+        assert!(run(&network, &images[network.input().len()..]) == outputs[5..]);
+    }
+
+    #[test]
+    fn a_network_without_dense_layers_may_end_in_planes_of_one_pixel() {
+        let mut builder = small(Batch::Fixed(1), [3, 9, 9]);
+        builder.node("GlobalAveragePool", "mean", &["relu"], &[]);
+        builder.node("Softmax", "prob", &["mean"], &[]);
+        let network = OnnxNetwork::from_proto(builder.finish("prob", 12)).expect("a network");
+        assert_eq!((network.classes(), network.head.is_none()), (4, true));
+        for row in run(&network, &inputs(&network, 3, 9)).chunks(4) {
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        let mut unknown = small(Batch::Symbolic, [3, 9, 9]);
+        unknown.node("Sparkle", "odd one", &["relu"], &[]);
+        let mut two = small(Batch::Symbolic, [3, 9, 9]);
+        two.input("other", DataType::Float, vec![None; 4]);
+        let mut whole = small(Batch::Symbolic, [3, 9, 9]).finish("relu", 13);
+        whole.graph = None;
+        let mut misfit = small(Batch::Symbolic, [3, 9, 9]);
+        misfit.layer("Conv", "next", "relu", &[4, 7, 3, 3], &[]);
+        let mut one = small(Batch::Symbolic, [3, 9, 9]);
+        one.node("Flatten", "flat", &["relu"], &[]);
+        one.layer("Gemm", "fc", "flat", &[1, 64], &[("transB", Int(1))]);
+        let mut hollow = dense(Batch::Symbolic, -1);
+        let graph = hollow.graph.as_mut().expect("a graph");
+        graph.initializer.retain(|tensor| tensor.name != "w1");
+        for (proto, words) in [
+            (whole, "no graph"),
+            (small(Batch::Symbolic, [2, 9, 9]).finish("relu", 13), "[N, 1 or 3, height, width]"),
+            (two.finish("relu", 13), "exactly one input"),
+            (unknown.finish("odd one", 13), "operator Sparkle of node \"odd one\""),
+            (misfit.finish("next", 13), "next"),
+            (small(Batch::Symbolic, [3, 9, 9]).finish("relu", 13), "[N, classes]"),
+            (one.finish("fc", 13), "1 values"),
+            (hollow, "w1"),
+        ] {
+            let error = OnnxNetwork::from_proto(proto).expect_err(words);
+            assert!(error.contains(words) && !error.contains('\n'), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn lengths_must_match() {
+        let network = OnnxNetwork::from_proto(dense(Batch::Symbolic, -1)).expect("a network");
+        for (inputs, outputs) in [(121, 11), (120, 10), (242, 10), (0, 10)] {
+            let result = network.session().run(&vec![0.0; inputs], &mut vec![0.0; outputs]);
+            assert!(result.is_err(), "{inputs} {outputs}");
+        }
+        assert_eq!(network.session().run(&[], &mut []), Ok(()));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
 
+use super::vector;
+
 /// Pixels whose sums are made together: a few planes of them stay in the first-level cache.
 const PIXELS: usize = 256;
 
@@ -27,26 +29,37 @@ pub(super) fn read(
     _: &ParsingContext<'_>,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let size: usize = node.get_attr("size")?;
+    ensure!(size > 0, "LRN over no channels");
     let lrn = Lrn {
         alpha: node.get_attr_opt("alpha")?.unwrap_or(1e-4),
         beta: node.get_attr_opt("beta")?.unwrap_or(0.75),
         bias: node.get_attr_opt("bias")?.unwrap_or(1.0),
-        size: node.get_attr("size")?,
+        size,
     };
     Ok((expand(lrn), vec![]))
 }
 
-impl Lrn {
-    /// Normalises one image of `channels` planes of `plane` pixels.
-    fn image(&self, input: &[f32], output: &mut [f32], plane: usize) {
+/// One image: channels, each a plane of so many pixels.
+struct Image<'a> {
+    op: &'a Lrn,
+    input: &'a [f32],
+    output: &'a mut [f32],
+    plane: usize,
+}
+
+impl vector::Kernel for Image<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { op, input, output, plane } = self;
         let channels = input.len() / plane;
-        let scale = self.alpha / self.size as f32;
-        let (before, after) = ((self.size - 1) / 2, self.size / 2);
+        let scale = op.alpha / op.size as f32;
+        let (before, after) = ((op.size - 1) / 2, op.size / 2);
+        let mut sums = [0.0; PIXELS];
         for start in (0..plane).step_by(PIXELS) {
             let length = PIXELS.min(plane - start);
-            let mut sums = [0.0; PIXELS];
+            let sums = &mut sums[..length];
             for channel in 0..channels {
-                let sums = &mut sums[..length];
                 sums.fill(0.0);
                 for near in channel.saturating_sub(before)..channels.min(channel + after + 1) {
                     let values = &input[near * plane + start..][..length];
@@ -57,14 +70,14 @@ impl Lrn {
                 let at = channel * plane + start;
                 let values = &input[at..][..length];
                 let outputs = &mut output[at..][..length];
-                if self.beta == 0.75 {
-                    for ((y, x), sum) in outputs.iter_mut().zip(values).zip(sums) {
-                        let root = (self.bias + scale * *sum).sqrt();
+                if op.beta == 0.75 {
+                    for ((y, x), sum) in outputs.iter_mut().zip(values).zip(&*sums) {
+                        let root = (op.bias + scale * sum).sqrt();
                         *y = x / (root * root.sqrt());
                     }
                 } else {
-                    for ((y, x), sum) in outputs.iter_mut().zip(values).zip(sums) {
-                        *y = x / (self.bias + scale * *sum).powf(self.beta);
+                    for ((y, x), sum) in outputs.iter_mut().zip(values).zip(&*sums) {
+                        *y = x / (op.bias + scale * sum).powf(op.beta);
                     }
                 }
             }
@@ -122,7 +135,7 @@ impl EvalOp for Lrn {
         let mut outputs = output.try_as_plain_ram_mut()?;
         let outputs = outputs.as_slice_mut::<f32>()?.chunks_exact_mut(image);
         for (input, output) in inputs.zip(outputs) {
-            self.image(input, output, plane);
+            vector::run(Image { op: self, input, output, plane });
         }
         Ok(tvec!(output.into_tvalue()))
     }

@@ -12,7 +12,6 @@ use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Softmax {
     axis: usize,
-    kind: nn::SoftmaxKind,
 }
 
 /// The operator for tract's `node`, if it is a softmax of floats over its last axes.
@@ -23,17 +22,9 @@ pub(super) fn replacement(model: &TypedModel, node: &TypedNode) -> Option<Box<dy
     let axis = *op.axes.iter().min()?;
     let is_covered = |at: usize| shape[at] == 1 || op.axes.contains(&at);
     let is_last = (axis..shape.len()).all(is_covered);
-    (is_last && fact.datum_type == f32::datum_type())
-        .then(|| Box::new(Softmax { axis, kind: op.kind }) as _)
-}
-
-fn log_softmax(row: &mut [f32]) {
-    let largest = row.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-    let sum: f32 = row.iter().map(|value| (value - largest).exp()).sum();
-    let shift = largest + sum.ln();
-    for value in row {
-        *value -= shift;
-    }
+    let is_ours =
+        is_last && op.kind == nn::SoftmaxKind::Softmax && fact.datum_type == f32::datum_type();
+    is_ours.then(|| Box::new(Softmax { axis }) as _)
 }
 
 impl Op for Softmax {
@@ -52,10 +43,7 @@ impl EvalOp for Softmax {
         let row: usize = values.shape()[self.axis..].iter().product();
         let mut plain = values.try_as_plain_ram_mut()?;
         let rows = plain.as_slice_mut::<f32>()?.chunks_exact_mut(row);
-        match self.kind {
-            nn::SoftmaxKind::Softmax => rows.for_each(softmax),
-            nn::SoftmaxKind::LogSoftmax => rows.for_each(log_softmax),
-        }
+        rows.for_each(softmax);
         Ok(tvec!(values.into_tvalue()))
     }
 }
