@@ -34,24 +34,39 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// If the folder or the disk does not take it, or `path` is something else than a file
 /// (renaming would put a file where a device was); `path` is then as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let (mut file, folder) = temporary(path)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
+    replace(path, |file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    })?;
     // The rename reaches the disk with the folder; where folders cannot be synced, the
     // system decides when.
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
     Ok(())
 }
 
-fn temporary(path: &Path) -> io::Result<(NamedTempFile, &Path)> {
-    let folder = match path.parent() {
+/// Like [`write`], for a file that can be made again: `fill` writes it, and the system
+/// decides when it reaches the disk.
+///
+/// # Errors
+/// As [`write`], and those of `fill`.
+pub fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut file = temporary(folder_of(path))?;
+    fill(file.as_file_mut())?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(TEMPORARY);
     #[cfg(unix)]
@@ -60,7 +75,7 @@ fn temporary(path: &Path) -> io::Result<(NamedTempFile, &Path)> {
         // As other programs create files; the process's umask takes from it.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    Ok((builder.tempfile_in(folder)?, folder))
+    builder.tempfile_in(folder)
 }
 
 /// SHA-256 of a file's bytes, hexadecimal.
@@ -83,6 +98,20 @@ mod tests {
         write(&path, b"one").unwrap();
         write(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_filled_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"one").unwrap();
+        let full = |file: &mut File| {
+            file.write_all(b"tw")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        };
+        assert_eq!(replace(&path, full).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

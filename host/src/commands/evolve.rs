@@ -13,6 +13,7 @@ use super::{OutputError, default_threads, print, progress};
 use crate::device::port::Address;
 use crate::device::{Connection, DeviceError};
 use crate::experiment::folder::{Folder, FolderError};
+use crate::experiment::groups;
 use crate::experiment::journal::RunError;
 use crate::experiment::plan::{MAX_CHILDREN, Plan, PlanError};
 use crate::experiment::run::{self, Work};
@@ -392,10 +393,14 @@ pub(super) fn in_words(summary: &Summary) -> String {
         }
     }
     text += &format!(
-        "median confidence {:.4} %, {} of {} classes at 99.99 % or more\ndigest {}\nlook at {}\n",
+        "median confidence {:.4} %, {} of {} classes at 99.99 % or more\n",
         f64::from(summary.median_confidence) * 100.0,
         summary.classes_at_9999,
-        summary.classes,
+        summary.classes
+    );
+    text += &groups::in_words(&summary.groups);
+    text += &format!(
+        "digest {}\nlook at {}\n",
         summary.digest,
         PathBuf::from(&summary.folder).join("report.html").display()
     );

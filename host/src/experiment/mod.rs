@@ -2,11 +2,12 @@
 //!
 //! [`plan`] says what is to be computed, [`engine`] computes generations, [`folder`]
 //! and [`journal`] keep them on disk ([`checkpoint`], [`log`], [`record`],
-//! [`summary`]), and [`run`] ties them together.
+//! [`summary`], [`groups`]), and [`run`] ties them together.
 
 pub mod checkpoint;
 pub mod engine;
 pub mod folder;
+pub mod groups;
 pub mod journal;
 pub mod log;
 pub mod plan;

@@ -5,13 +5,14 @@ use serde::Serialize;
 
 use super::engine::HeapArchive;
 use super::folder::Folder;
+use super::groups::{self, Group};
 use super::record::{HistoryRow, Manifest};
 
 /// The confidence that the paper's title figure shows, and that runs are measured by.
 pub const CERTAIN: f32 = 0.9999;
 
-/// The lower mark that the released code's hardest classes are compared by.
-const SURE: f32 = 0.99;
+/// The lower mark that the paper counts ImageNet's classes by.
+pub const SURE: f32 = 0.99;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +69,8 @@ pub struct Summary {
     pub median_generation_9999: Option<u32>,
     /// Confidence per class; `null` for an empty cell.
     pub confidences: Vec<Option<f32>>,
+    /// The model's sets of classes beside the rest.
+    pub groups: Vec<Group>,
     /// The run folder.
     pub folder: String,
 }
@@ -98,6 +101,7 @@ impl Summary {
             classes_at_9999: count_at(&known, CERTAIN),
             median_generation_9999: generation_of_certainty(history, known.len()),
             confidences: archive.cells().iter().map(|c| c.as_ref().map(|e| e.confidence)).collect(),
+            groups: groups::compare(&manifest.model.groups, &known),
             folder: folder.path().display().to_string(),
         }
     }
@@ -121,7 +125,9 @@ pub fn median(values: &[f32]) -> f32 {
     }
 }
 
-pub(super) fn count_at(confidences: &[f32], least: f32) -> usize {
+/// How many of the confidences are at least `least`.
+#[must_use]
+pub fn count_at(confidences: &[f32], least: f32) -> usize {
     confidences.iter().filter(|&&confidence| confidence >= least).count()
 }
 

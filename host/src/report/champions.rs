@@ -1,15 +1,19 @@
 //! The champions as exact pixels: one PNG per class, and one NumPy archive.
 
-use std::fs;
-use std::io::{self, Cursor, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use npyz::npz::NpzWriter;
 use npyz::zip::write::FileOptions;
 use npyz::{AutoSerialize, WriteOptions, WriterBuilder};
+use rayon::prelude::*;
 
 use super::{ReportError, picture};
-use crate::experiment::record::RunRecord;
+use crate::experiment::record::{Champion, RunRecord};
+
+/// The quickest kind of Deflate: noise does not shrink, and patterns do in any case.
+const FASTEST: i32 = 1;
 
 /// Writes `champions/<class>.png`, named by class index, and `champions.npz`.
 ///
@@ -29,20 +33,21 @@ use crate::experiment::record::RunRecord;
 pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     super::check(record)?;
     let pictures = folder.join("champions");
-    let failed = |source, path: &Path| ReportError::Write { path: path.to_owned(), source };
-    fs::create_dir_all(&pictures).map_err(|source| failed(source, &pictures))?;
-    for champion in &record.champions {
+    fs::create_dir_all(&pictures)
+        .map_err(|source| ReportError::Write { path: pictures.clone(), source })?;
+    let write_picture = |champion: &Champion| {
         let path = pictures.join(format!("{}.png", champion.class));
-        let png = picture(record, &champion.image).to_png();
-        super::replace(&path, &png.map_err(|source| failed(source, &path))?)?;
-    }
-    let path = folder.join("champions.npz");
-    let bytes = archive(record).map_err(|source| failed(source, &path))?;
-    super::replace(&path, &bytes)
+        super::replace(&path, |file| file.write_all(&picture(record, &champion.image).to_png()?))
+    };
+    let (pictures, arrays) = rayon::join(
+        || record.champions.par_iter().try_for_each(write_picture),
+        || super::replace(&folder.join("champions.npz"), |file| write_arrays(record, file)),
+    );
+    pictures.and(arrays)
 }
 
-/// The bytes of `champions.npz`.
-fn archive(record: &RunRecord) -> io::Result<Vec<u8>> {
+/// The contents of `champions.npz`.
+fn write_arrays(record: &RunRecord, file: &mut File) -> io::Result<()> {
     let champions = &record.champions;
     let count = champions.len() as u64;
     let [height, width, channels] = record.manifest.model.picture.map(|n| n as u64);
@@ -52,41 +57,38 @@ fn archive(record: &RunRecord) -> io::Result<Vec<u8>> {
     }
     let classes = record.manifest.model.labels.len() as u64;
 
-    let mut bytes = Cursor::new(Vec::new());
-    let mut npz = NpzWriter::new(&mut bytes);
+    let mut npz = NpzWriter::new(BufWriter::new(file));
     array(&mut npz, "images", &images, champions.iter().flat_map(|c| c.image.iter().copied()))?;
     array(&mut npz, "classes", &[count], champions.iter().map(|c| c.class as i64))?;
     array(&mut npz, "confidences", &[count], champions.iter().map(|c| c.confidence))?;
     let scores = champions.iter().flat_map(|c| c.scores.iter().copied());
     array(&mut npz, "scores", &[count, classes], scores)?;
-    npz.zip_writer().finish()?;
-    drop(npz);
-    Ok(bytes.into_inner())
+    npz.zip_writer().finish()?.flush()
 }
 
 /// Adds one array; the date of every entry is 1 January 1980, so that equal
 /// champions give equal files.
 fn array<T: AutoSerialize>(
-    npz: &mut NpzWriter<&mut Cursor<Vec<u8>>>,
+    npz: &mut NpzWriter<BufWriter<&mut File>>,
     name: &str,
     shape: &[u64],
     values: impl Iterator<Item = T>,
 ) -> io::Result<()> {
-    let options = FileOptions::default().last_modified_time(npyz::zip::DateTime::default());
-    // Composed apart: compressing value by value is slow.
-    let mut bytes = Vec::new();
+    let options = FileOptions::default()
+        .last_modified_time(npyz::zip::DateTime::default())
+        .compression_level(Some(FASTEST));
+    npz.zip_writer().start_file(format!("{name}.npy"), options)?;
+    // Compressing value by value is slow.
+    let mut bytes = BufWriter::with_capacity(1 << 16, npz.zip_writer());
     let mut writer =
         WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
     writer.extend(values)?;
     writer.finish()?;
-    npz.zip_writer().start_file(format!("{name}.npy"), options)?;
-    npz.zip_writer().write_all(&bytes)
+    bytes.flush()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use npyz::npz::NpzArchive;
 
     use super::super::sample;

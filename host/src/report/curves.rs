@@ -1,6 +1,5 @@
 //! How confidence rose over the generations, from the sparse rows of a run's history.
 
-use super::figures::quantile;
 use crate::experiment::record::RunRecord;
 
 /// Most points of a summary over classes; a long run is sampled, evenly by ratio.
@@ -34,12 +33,12 @@ pub(super) fn last_generation(record: &RunRecord) -> u32 {
     rows.max().unwrap_or(0).max(record.manifest.generations_done).max(1)
 }
 
-/// Quantiles over all classes as curves, one per entry of `levels` (0 ..= 1), up to
-/// generation `last`. A class counts as 0 before its first row.
-pub(super) fn quantiles<const N: usize>(
+/// Figures over all classes as curves, up to generation `last`. `sum_up` is given the
+/// confidence of every class, in any order; a class counts as 0 before its first row.
+pub(super) fn over_classes<const N: usize>(
     curves: &[Steps],
     last: u32,
-    levels: [f64; N],
+    sum_up: impl Fn(&mut [f32]) -> [Option<f32>; N],
 ) -> [Steps; N] {
     let mut generations: Vec<u32> =
         curves.iter().flatten().map(|&(generation, _)| generation).collect();
@@ -63,11 +62,8 @@ pub(super) fn quantiles<const N: usize>(
                 *next += 1;
             }
         }
-        let mut sorted = values.clone();
-        for (steps, level) in result.iter_mut().zip(levels) {
-            if let Some(value) = quantile(&mut sorted, level) {
-                steps.push((generation, value));
-            }
+        for (steps, figure) in result.iter_mut().zip(sum_up(&mut values.clone())) {
+            steps.extend(figure.map(|figure| (generation, figure)));
         }
     }
     result
@@ -75,6 +71,7 @@ pub(super) fn quantiles<const N: usize>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::figures::quantile;
     use super::super::sample;
     use super::*;
     use crate::experiment::record::HistoryRow;
@@ -103,16 +100,17 @@ mod tests {
     #[test]
     fn the_median_counts_missing_classes_as_zero() {
         let curves = vec![vec![(1, 0.5), (4, 0.9)], vec![(2, 0.7)], vec![]];
-        let [median, best] = quantiles(&curves, 10, [0.5, 1.0]);
+        let [median, best] =
+            over_classes(&curves, 10, |all| [quantile(all, 0.5), quantile(all, 1.0)]);
         assert_eq!(median, [(1, 0.0), (2, 0.5), (4, 0.7), (10, 0.7)]);
         assert_eq!(best, [(1, 0.5), (2, 0.7), (4, 0.9), (10, 0.9)]);
-        assert_eq!(quantiles(&[], 10, [0.5]), [vec![]]);
+        assert_eq!(over_classes(&[], 10, |all| [quantile(all, 0.5)]), [vec![]]);
     }
 
     #[test]
     fn long_runs_are_sampled() {
         let curve: Steps = (1..=5000).map(|g| (g, g as f32 / 5000.0)).collect();
-        let [median] = quantiles(&[curve], 5000, [0.5]);
+        let [median] = over_classes(&[curve], 5000, |all| [quantile(all, 0.5)]);
         assert!(median.len() <= MAX_POINTS);
         assert_eq!(median.last(), Some(&(5000, 1.0)));
     }

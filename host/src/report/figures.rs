@@ -2,9 +2,6 @@
 
 use crate::experiment::record::RunRecord;
 
-/// The confidence that counts as fooled: the paper's 99.99 %.
-pub(super) const FOOLED: f32 = 0.9999;
-
 /// Shown where there is no number.
 pub(super) const NONE: &str = "–";
 
@@ -29,14 +26,15 @@ pub(crate) fn quantile(values: &mut [f32], q: f64) -> Option<f32> {
     Some(low + (high - low) * position.fract() as f32)
 }
 
-/// A confidence in per cent: `99.998 %`. More digits are shown the closer it is to
-/// certainty, and they are cut, not rounded: only 1 itself reads `100 %`.
+/// A confidence in per cent: `99.998 %`. More digits are shown near
+/// certainty and near nothing, and they are cut, not rounded: only 1 itself reads `100 %`.
 pub(super) fn percent(confidence: f32) -> String {
     if confidence.is_nan() {
         return NONE.to_owned();
     }
     let digits = match confidence {
-        ..0.99 => 1,
+        ..=0.0 | 0.01..0.99 => 1,
+        ..0.01 => 3,
         ..0.99999 => 3,
         1.0.. => 0,
         _ => 5,
@@ -46,6 +44,11 @@ pub(super) fn percent(confidence: f32) -> String {
     let scale = 10f64.powi(digits);
     let cut = (exact * 100.0 * scale + 1e-6).floor() / scale;
     format!("{cut:.*} %", digits as usize)
+}
+
+/// The first of the names that a label lists: `tench` of `tench, Tinca tinca`.
+pub(super) fn first_synonym(label: &str) -> &str {
+    label.split(',').next().unwrap_or_default().trim()
 }
 
 /// A count with a thin space before every third digit: `40 000`.
@@ -93,7 +96,7 @@ pub(super) fn command(record: &RunRecord) -> String {
     );
     // The settings that have an option of their own may differ from the preset's.
     for (name, value) in &manifest.settings {
-        if ["coordinates", "math"].contains(&name.as_str()) {
+        if ["coordinates", "math", "colour", "crops"].contains(&name.as_str()) {
             command += &format!(" --{name} {}", quoted(value));
         }
     }
@@ -118,6 +121,8 @@ mod tests {
     fn percent_never_promises_more_than_there_is() {
         for (confidence, text) in [
             (0.0, "0.0 %"),
+            (0.000_347_9, "0.034 %"),
+            (0.01, "1.0 %"),
             (0.876_9, "87.6 %"),
             (0.99, "99.000 %"),
             (0.9999, "99.990 %"),

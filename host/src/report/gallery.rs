@@ -1,5 +1,10 @@
 //! `gallery.png`: the champions side by side, each with its class and confidence.
+//!
+//! Of labels the first synonym is shown, as much of it as fits; the index of the class
+//! stands beneath where the label is not the index itself, for labels may be alike.
+//! The page of a thousand classes has some 4000 × 3000 pixels.
 
+use std::io::Write;
 use std::path::Path;
 
 use super::text::Font;
@@ -12,6 +17,9 @@ const INK: [u8; 3] = [28, 30, 33];
 const FAINT_INK: [u8; 3] = [108, 112, 118];
 /// Around each picture, so that a white one has an edge.
 const FRAME: [u8; 3] = [216, 218, 221];
+
+/// Most pictures side by side, so that viewers need not shrink the page of a thousand.
+const MOST_COLUMNS: usize = 40;
 
 /// Measures of the page, in pixels.
 struct Layout {
@@ -31,14 +39,29 @@ impl Layout {
         let (side, gap) = match count {
             0..=24 => (196, 28),
             25..=120 => (128, 24),
-            _ => (80, 14),
+            _ => (88, 10),
         };
-        let (label, number) = if side > 80 {
+        let (label, number) = if side > 88 {
             (Font::bold(), Font::plain())
         } else {
             (Font::small_bold(), Font::small_plain())
         };
         Self { side, gap, skip: gap / 4, label, number }
+    }
+}
+
+/// What stands beneath a picture.
+struct Caption {
+    label: String,
+    /// `#7`, unless the label is the index.
+    index: Option<String>,
+    confidence: String,
+}
+
+impl Caption {
+    fn new(class: usize, label: &str, confidence: String) -> Self {
+        let index = (label != class.to_string()).then(|| format!("#{class}"));
+        Self { label: figures::first_synonym(label).to_owned(), index, confidence }
     }
 }
 
@@ -48,9 +71,7 @@ impl Layout {
 /// [`ReportError`] if the record is inconsistent or the file cannot be written.
 pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     super::check(record)?;
-    let path = folder.join("gallery.png");
-    let png = draw(record).to_png();
-    super::replace(&path, &png.map_err(|source| ReportError::Write { path: path.clone(), source })?)
+    super::replace(&folder.join("gallery.png"), |file| file.write_all(&draw(record).to_png()?))
 }
 
 /// The page; the record must have passed [`super::check`].
@@ -63,40 +84,50 @@ fn draw(record: &RunRecord) -> Image {
     let pictures: Vec<Image> =
         champions.iter().map(|c| picture(record, &c.image).scaled_to(layout.side)).collect();
     let labels = &record.manifest.model.labels;
-    let captions: Vec<(&str, String)> = champions
+    let captions: Vec<Caption> = champions
         .iter()
-        .map(|c| (labels[c.class].as_str(), figures::percent(c.confidence)))
+        .map(|c| Caption::new(c.class, &labels[c.class], figures::percent(c.confidence)))
         .collect();
 
     let (width, height) = (pictures[0].width, pictures[0].height);
-    // Room for a confidence even beneath narrow pictures.
-    let widest = captions.iter().map(|(_, number)| layout.number.width(number)).max().unwrap_or(0);
-    let cell = width.max(widest);
-    let fits = |(label, number): &(&str, String)| {
-        layout.label.width(label) + layout.gap / 2 + layout.number.width(number) <= cell
+    // Room for the numbers even beneath narrow pictures.
+    let numbers = |caption: &Caption| {
+        let index = caption.index.as_ref().map_or(0, |index| layout.number.width(index) + 6);
+        index + layout.number.width(&caption.confidence)
+    };
+    let cell = width.max(captions.iter().map(numbers).max().unwrap_or(0));
+    let fits = |caption: &Caption| {
+        let label = layout.label.width(&caption.label);
+        caption.index.is_none() && label + layout.gap / 2 + numbers(caption) <= cell
     };
     let one_line = captions.iter().all(fits);
     let lines =
         if one_line { layout.label.height } else { layout.label.height + layout.number.height };
 
     // About twice as wide as high.
-    let columns = ((champions.len() * 2).isqrt() + 1).min(champions.len());
+    let columns = ((champions.len() * 2).isqrt() + 1).min(champions.len()).min(MOST_COLUMNS);
     let rows = champions.len().div_ceil(columns);
     let step = (cell + layout.gap, height + layout.skip + lines + layout.gap);
     let mut page = blank(columns * step.0 + 3 * layout.gap, rows * step.1 + 3 * layout.gap);
-    for (i, (picture, (label, number))) in pictures.iter().zip(&captions).enumerate() {
+    for (i, (picture, caption)) in pictures.iter().zip(&captions).enumerate() {
         let left = 2 * layout.gap + i % columns * step.0;
         let top = 2 * layout.gap + i / columns * step.1;
         place(&mut page, picture, left + (cell - width) / 2, top);
         let line = top + height + layout.skip;
-        let shown = layout.label.cut(label, cell);
-        layout.label.draw(&mut page, left, line, INK, &shown);
-        let (x, y) = if one_line {
-            (left + cell - layout.number.width(number), line)
+        let label = layout.label.cut(&caption.label, cell);
+        layout.label.draw(&mut page, left, line, INK, &label);
+        let line = if one_line { line } else { line + layout.label.height };
+        if let Some(index) = &caption.index {
+            layout.number.draw(&mut page, left, line, FAINT_INK, index);
+        }
+        let confidence = &caption.confidence;
+        // Beneath the label the eye finds a lone number on the left.
+        let indent = if one_line || caption.index.is_some() {
+            cell - layout.number.width(confidence)
         } else {
-            (left, line + layout.label.height)
+            0
         };
-        layout.number.draw(&mut page, x, y, FAINT_INK, number);
+        layout.number.draw(&mut page, left + indent, line, FAINT_INK, confidence);
     }
     page
 }
@@ -140,13 +171,14 @@ mod tests {
     #[test]
     fn galleries_of_every_size() {
         let mut records =
-            vec![sample::digits(), sample::colour(1), sample::colour(60), sample::colour(300)];
+            vec![sample::digits(), sample::colour(1), sample::colour(60), sample::imagenet()];
         let mut none = sample::digits();
         none.champions.clear();
         records.push(none);
         for record in records {
             let page = draw(&record);
             assert_eq!(page.pixels.len(), page.width * page.height * 3);
+            assert!(page.width <= 4096 && page.height <= 4096, "{} × {}", page.width, page.height);
             // The margins are paper, and there is something inside.
             assert!(page.pixels[..page.width * 3 * 10].iter().all(|&v| v == 255));
             assert!(page.pixels.iter().any(|&v| v < 128));

@@ -1,16 +1,37 @@
-//! `report.html`: one page that holds everything, pictures included, and needs neither
-//! a network nor a script.
+//! `report.html`: one page that holds everything, pictures included, and needs no network.
+//! A few champions come as they are; many come as thumbnails that lead to the pictures
+//! beside the page, with the surest and the least sure ones apart, and a field that finds
+//! a class, which is all that a script is there for.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use askama::Template;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use rayon::prelude::*;
 
-use super::chart::{self, Format};
+use super::chart::{Chart, Format};
 use super::figures::{self, NONE};
-use super::{ReportError, picture};
-use crate::experiment::record::{RunRecord, Status};
+use super::thumbnail::data_uri;
+use super::{ReportError, paper, picture, plots};
+use crate::experiment::groups::{self, Group, Share};
+use crate::experiment::record::{Champion, RunRecord, Status};
+use crate::experiment::summary::{CERTAIN, SURE, count_at};
+
+/// Most champions that are shown as they are.
+const FEW: usize = 24;
+
+/// Champions that are shown apart at either end, if there are many.
+const EXTREMES: usize = 10;
+
+/// Longest side of a picture in the page, in pixels.
+mod side {
+    /// Of few champions.
+    pub(super) const FEW: usize = 256;
+    /// Of the surest and the least sure ones.
+    pub(super) const EXTREME: usize = 128;
+    /// Of many.
+    pub(super) const THUMBNAIL: usize = 96;
+}
 
 /// The page; askama escapes every text, the charts escape theirs.
 #[derive(Template)]
@@ -20,12 +41,18 @@ struct Page {
     summary: String,
     numbers: Vec<Number>,
     champions: Vec<Figure>,
-    thumbnails: bool,
+    /// Whether there are many champions; then also the surest and the least sure ones.
+    many: bool,
+    surest: Vec<Figure>,
+    least_sure: Vec<Figure>,
     pixelated: bool,
-    /// Empty if there is nothing to draw.
-    chart: String,
-    narrow_chart: String,
-    chart_description: String,
+    /// Confidence by generation; `None` if there is nothing to draw.
+    rise: Option<Drawn>,
+    sums_up: bool,
+    /// Confidence over the classes, if they are many.
+    distribution: Option<Drawn>,
+    groups: Vec<GroupRow>,
+    paper: Vec<paper::Row>,
     settings: Vec<(String, String)>,
     command: String,
     version: String,
@@ -39,10 +66,62 @@ struct Number {
 
 /// A champion and its caption.
 struct Figure {
+    class: usize,
     source: String,
     label: String,
+    /// Whether the label says more than the index.
+    named: bool,
     confidence: String,
     generation: String,
+    /// Place among all champions, the surest first.
+    rank: usize,
+}
+
+/// A chart in the sizes of a page.
+struct Drawn {
+    wide: String,
+    narrow: String,
+}
+
+impl Drawn {
+    fn new(chart: impl Fn(Format) -> Chart) -> Result<Self, ReportError> {
+        let svg = |format| chart(format).svg(format);
+        Ok(Self { wide: svg(Format::Wide)?, narrow: svg(Format::Narrow)? })
+    }
+}
+
+/// A set of classes beside the others.
+struct GroupRow {
+    name: String,
+    members: String,
+    inside: Cells,
+    outside: Cells,
+}
+
+/// What the page says of some of the classes.
+struct Cells {
+    classes: usize,
+    median: String,
+    at_99: String,
+}
+
+impl From<Group> for GroupRow {
+    fn from(group: Group) -> Self {
+        let cells = |share: Share| Cells {
+            classes: share.classes,
+            median: share.median_confidence.map_or(NONE.to_owned(), figures::percent),
+            at_99: match share.classes {
+                0 => NONE.to_owned(),
+                all => {
+                    let percent = share.classes_at_99 as f64 / all as f64 * 100.0;
+                    format!("{} ({percent:.1}\u{a0}%)", share.classes_at_99)
+                }
+            },
+        };
+        let (inside, outside) = (cells(group.inside), cells(group.outside));
+        let members = group.members.replace('-', "–");
+        Self { name: group.name, members, inside, outside }
+    }
 }
 
 /// Writes `report.html`.
@@ -53,33 +132,91 @@ struct Figure {
 pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     super::check(record)?;
     let path = folder.join("report.html");
-    super::replace(&path, page(record, &path)?.as_bytes())
+    let failed = |source| ReportError::Write { path: path.clone(), source };
+    let page = page(record, failed)?;
+    super::replace(&path, |file| file.write_all(page.as_bytes()))
 }
 
 /// The page as text; the record must have passed [`super::check`].
-fn page(record: &RunRecord, path: &Path) -> Result<String, ReportError> {
+fn page(
+    record: &RunRecord,
+    failed: impl Fn(io::Error) -> ReportError,
+) -> Result<String, ReportError> {
     let manifest = &record.manifest;
-    let champions =
-        figures(record).map_err(|source| ReportError::Write { path: path.to_owned(), source })?;
-    let drawn = |format| match record.history.is_empty() {
-        true => Ok(String::new()),
-        false => chart::svg(record, format),
+    let champions = &record.champions;
+    let confidences = figures::confidences(record);
+    let ranked = ranked(champions);
+    let mut ranks = vec![0; champions.len()];
+    ranked.iter().enumerate().for_each(|(rank, &index)| ranks[index] = rank);
+    let many = champions.len() > FEW;
+    let figures = |indices: &[usize], side, exact| -> Result<Vec<Figure>, ReportError> {
+        let figure = |&index: &usize| figure(record, &champions[index], ranks[index], side, exact);
+        indices.par_iter().map(figure).collect::<io::Result<_>>().map_err(&failed)
     };
+    let all: Vec<usize> = (0..champions.len()).collect();
+    let ends = if many { EXTREMES } else { 0 };
+    let least_sure: Vec<usize> = ranked.iter().rev().take(ends).copied().collect();
+    let has_history = !record.history.is_empty();
     let page = Page {
         title: format!("{} against {}", manifest.preset, manifest.model.name),
         summary: summary(record),
         numbers: numbers(record),
-        thumbnails: champions.len() > 24,
+        champions: match many {
+            true => figures(&all, side::THUMBNAIL, false)?,
+            false => figures(&all, side::FEW, true)?,
+        },
+        many,
+        surest: figures(&ranked[..ends], side::EXTREME, false)?,
+        least_sure: figures(&least_sure, side::EXTREME, false)?,
         pixelated: manifest.model.picture[0].max(manifest.model.picture[1]) <= 64,
-        champions,
-        chart: drawn(Format::Wide)?,
-        narrow_chart: drawn(Format::Narrow)?,
-        chart_description: chart::description(record),
+        rise: match has_history {
+            true => Some(Drawn::new(|format| plots::rise(record, format))?),
+            false => None,
+        },
+        sums_up: plots::sums_up(record),
+        distribution: match many {
+            true => Some(Drawn::new(|_| plots::distribution(record))?),
+            false => None,
+        },
+        groups: groups::compare(&manifest.model.groups, &confidences)
+            .into_iter()
+            .map(GroupRow::from)
+            .collect(),
+        paper: paper::beside(manifest, &confidences),
         settings: settings(record),
         command: figures::command(record),
         version: manifest.version.clone(),
     };
     page.render().map_err(|error| ReportError::Compose(error.to_string()))
+}
+
+/// The champions by index, the surest first; of equal ones the lower class.
+fn ranked(champions: &[Champion]) -> Vec<usize> {
+    let mut ranked: Vec<usize> = (0..champions.len()).collect();
+    // A confidence that is not a number counts for nothing.
+    let confidence = |&index: &usize| champions[index].confidence.max(0.0);
+    ranked.sort_by(|a, b| confidence(b).total_cmp(&confidence(a)));
+    ranked
+}
+
+/// A champion whose picture is reduced to `side` pixels.
+fn figure(
+    record: &RunRecord,
+    champion: &Champion,
+    rank: usize,
+    side: usize,
+    exact: bool,
+) -> io::Result<Figure> {
+    let label = record.manifest.model.labels[champion.class].clone();
+    Ok(Figure {
+        class: champion.class,
+        source: data_uri(&picture(record, &champion.image), side, exact)?,
+        named: label != champion.class.to_string(),
+        label,
+        confidence: figures::percent(champion.confidence),
+        generation: figures::count(champion.generation.into()),
+        rank,
+    })
 }
 
 /// One sentence on what one sees.
@@ -90,7 +227,7 @@ fn summary(record: &RunRecord) -> String {
     let seen = match record.champions.len() {
         0 => return "No image has been evolved yet.".to_owned(),
         1 => "This image means nothing to a person".to_owned(),
-        n => format!("These {n} images mean nothing to a person"),
+        n => format!("These {} images mean nothing to a person", figures::count(n as u64)),
     };
     let name = &manifest.model.name;
     match fooled {
@@ -111,7 +248,7 @@ fn summary(record: &RunRecord) -> String {
 
 /// Classes whose champion reaches 99.99 %.
 fn fooled(record: &RunRecord) -> usize {
-    figures::confidences(record).iter().filter(|&&c| c >= figures::FOOLED).count()
+    count_at(&figures::confidences(record), CERTAIN)
 }
 
 fn numbers(record: &RunRecord) -> Vec<Number> {
@@ -123,33 +260,27 @@ fn numbers(record: &RunRecord) -> Vec<Number> {
     };
     let rate = figures::rate(manifest.evaluations, manifest.seconds);
     let number = |value, name| Number { value, name };
-    vec![
-        number(median.map_or(NONE.to_owned(), figures::percent), "median confidence"),
-        number(format!("{} of {classes}", fooled(record)), "classes at 99.99 % or more"),
+    let of_all = |count: usize| {
+        format!("{} of {}", figures::count(count as u64), figures::count(classes as u64))
+    };
+    let sure = count_at(&figures::confidences(record), SURE);
+    let mut numbers =
+        vec![number(median.map_or(NONE.to_owned(), figures::percent), "median confidence")];
+    if plots::sums_up(record) {
+        let lowest = figures::quantile(&mut figures::confidences(record), 0.0);
+        numbers.extend([
+            number(lowest.map_or(NONE.to_owned(), figures::percent), "lowest confidence"),
+            number(of_all(sure), "classes at 99 % or more"),
+        ]);
+    }
+    numbers.extend([
+        number(of_all(fooled(record)), "classes at 99.99 % or more"),
         number(figures::count(manifest.generations_done.into()), "generations"),
         number(figures::count(manifest.evaluations), "evaluations"),
         number(rate.map_or(NONE.to_owned(), figures::count), "evaluations per second"),
         number(figures::duration(manifest.seconds), "wall-clock time"),
-    ]
-}
-
-/// The champions with their pictures as data URIs. Large pictures are reduced so that
-/// the page of a thousand classes stays within some 20 MB.
-fn figures(record: &RunRecord) -> std::io::Result<Vec<Figure>> {
-    let side = if record.champions.len() > 100 { 64 } else { 256 };
-    let figure = |champion: &crate::experiment::record::Champion| {
-        let mut image = picture(record, &champion.image);
-        if image.width.max(image.height) > side {
-            image = image.scaled_to(side);
-        }
-        Ok(Figure {
-            source: format!("data:image/png;base64,{}", BASE64_STANDARD.encode(image.to_png()?)),
-            label: record.manifest.model.labels[champion.class].clone(),
-            confidence: figures::percent(champion.confidence),
-            generation: figures::count(champion.generation.into()),
-        })
-    };
-    record.champions.iter().map(figure).collect()
+    ]);
+    numbers
 }
 
 /// The settings of the run: those of the preset after the ones that every run has.
@@ -201,7 +332,8 @@ mod tests {
     use super::*;
 
     fn render(record: &RunRecord) -> String {
-        let page = page(record, Path::new("report.html")).unwrap();
+        let failed = |source| ReportError::Write { path: "report.html".into(), source };
+        let page = page(record, failed).unwrap();
         if let Some(folder) = std::env::var_os("MIRAGE_REPORT_SAMPLES") {
             let (classes, champions) = (record.manifest.model.labels.len(), record.champions.len());
             let name = format!("report-{classes}-{champions}.html");
@@ -226,6 +358,62 @@ mod tests {
         assert_eq!(page.matches("data:image/png;base64,").count(), 10);
         assert!(!page.contains("<script") && !page.contains("src=\"http"));
         assert!(!page.contains("NaN") && !page.contains("inf"), "a number that is none");
+    }
+
+    #[test]
+    fn a_thousand_classes_make_a_page_of_a_few_megabytes() {
+        let record = sample::imagenet();
+        let page = render(&record);
+        assert!(page.len() < 5_000_000, "{} bytes", page.len());
+        assert_eq!(page.matches("data:image/jpeg;base64,").count(), 1000 + 2 * EXTREMES);
+        for (class, label) in record.manifest.model.labels.iter().enumerate() {
+            let label = match class {
+                5 => "Töpfe &#38; &#60;b&#62;Pfannen&#60;/b&#62;",
+                _ => label,
+            };
+            let start = page.find(&format!("id=\"class-{class}\"")).unwrap();
+            let end = start + page[start..].find("</figure>").unwrap();
+            assert!(page[start..end].contains(&format!("title=\"{label}\"")), "{class} {label}");
+            assert!(page[start..end].contains(&format!("champions/{class}.png")));
+        }
+        assert_eq!(page, render(&record), "the same record gives the same bytes");
+    }
+
+    #[test]
+    fn groups_and_the_paper_stand_beside_the_run() {
+        let mut record = sample::imagenet();
+        // Pets are at 40 %, but for one; the others at 99 % and 60 % in turns.
+        for champion in &mut record.champions {
+            champion.confidence = match champion.class {
+                151 => 0.995,
+                152..=268 | 281..=285 => 0.4,
+                class if class % 2 == 0 => 0.99,
+                _ => 0.6,
+            };
+        }
+        let page = render(&record);
+        let text: String =
+            page.split('<').map(|tag| tag.split_once('>').map_or(tag, |t| t.1)).collect();
+        // Even classes: 500 − 59 of 152..=268 − 2 of 281..=285 = 439.
+        for words in [
+            "dogs and cats (#151–268, 281–285)12340.0 %1 (0.8\u{a0}%)",
+            "all others87799.000 %439 (50.1\u{a0}%)",
+            "median confidence60.0 %21.59 %",
+            "classes at 99 % or more440 of 1\u{202f}00045 of 1\u{202f}000",
+        ] {
+            assert!(text.contains(words), "{words}");
+        }
+        assert!(page.contains("CaffeNet") && !render(&sample::digits()).contains("CaffeNet"));
+    }
+
+    #[test]
+    fn the_surest_come_first_and_no_number_is_least_sure() {
+        let mut record = sample::digits();
+        for (champion, confidence) in record.champions.iter_mut().zip([0.5, f32::NAN, 0.9, 0.5]) {
+            champion.confidence = confidence;
+        }
+        record.champions.truncate(4);
+        assert_eq!(ranked(&record.champions), [2, 0, 3, 1]);
     }
 
     #[test]
@@ -256,6 +444,7 @@ mod tests {
         odd.manifest.settings.clear();
         assert!(!render(&odd).contains("NaN"));
         render(&sample::colour(1));
+        render(&sample::colour(FEW));
         render(&sample::colour(300));
     }
 

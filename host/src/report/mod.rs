@@ -2,7 +2,8 @@
 //! `gallery.png` and `report.html`, all made from the run record alone.
 //!
 //! Every file is written under a temporary name in its folder and then renamed,
-//! so a reader never meets half a file, and the same record gives the same bytes.
+//! so a reader never meets half a file, and the same record gives the same bytes. When
+//! they reach the disk is left to the system: they can be made again.
 
 pub mod champions;
 mod chart;
@@ -10,10 +11,14 @@ mod curves;
 pub(crate) mod figures;
 pub mod gallery;
 pub mod html;
+mod paper;
+mod plots;
 #[cfg(test)]
 mod sample;
 mod text;
+mod thumbnail;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -66,14 +71,15 @@ pub enum ReportError {
 /// [`ReportError`]; what was written before the error stays.
 pub fn write_all(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     check(record)?;
-    champions::write(record, folder)?;
-    gallery::write(record, folder)?;
-    html::write(record, folder)
+    let pages = || gallery::write(record, folder).and_then(|()| html::write(record, folder));
+    let (champions, pages) = rayon::join(|| champions::write(record, folder), pages);
+    champions.and(pages)
 }
 
-/// Replaces `path` by `bytes`, whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
-    files::write(path, bytes).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+/// Replaces `path` by what `fill` writes, whole or not at all.
+fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ReportError> {
+    files::replace(path, fill)
+        .map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }
 
 /// Checks that every champion has a class, a picture and scores of the model's sizes.

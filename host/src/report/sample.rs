@@ -1,6 +1,7 @@
 //! Plausible run records for tests: smooth pictures and rising confidences.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::experiment::record::{
     Champion, HistoryRow, MachineRecord, Manifest, ModelRecord, RunRecord, Status,
@@ -9,7 +10,7 @@ use crate::experiment::record::{
 /// Ten digits on 28 × 28 grey pixels after 200 generations.
 pub(super) fn digits() -> RunRecord {
     let labels = (0..10).map(|n| n.to_string()).collect();
-    record("mnist-cppn", "lenet", [28, 28, 1], labels, 200, 200)
+    record("mnist-cppn", "lenet", [28, 28, 1], labels, 200, 200, pattern)
 }
 
 /// `classes` long names on 64 × 64 colour pixels after 5 000 generations.
@@ -21,7 +22,32 @@ pub(super) fn colour(classes: usize) -> RunRecord {
         "Töpfe & <b>Pfannen</b>",
     ];
     let labels = (0..classes).map(|n| names[n % 4].to_owned()).collect();
-    record("imagenet-cppn", "models/caffe net.onnx", [64, 64, 3], labels, 400, 5000)
+    record("imagenet-cppn", "models/caffe net.onnx", [64, 64, 3], labels, 400, 5000, pattern)
+}
+
+/// The 1000 classes of ImageNet, a few by their names, on 256 × 256 pixels of noise: what
+/// compresses worst. Two groups, and names that occur twice.
+pub(super) fn imagenet() -> RunRecord {
+    let name = |class| match class {
+        5 => "Töpfe & <b>Pfannen</b>".to_owned(),
+        134 | 517 => "crane".to_owned(),
+        275 => "African hunting dog, hyena dog, Cape hunting dog, Lycaon pictus".to_owned(),
+        283 => "猫, ネコ".to_owned(),
+        _ => format!("thing {class}, Res {class}"),
+    };
+    let labels = (0..1000).map(name).collect();
+    let noise: Vec<Arc<[u8]>> = (0..8)
+        .map(|k| (0..256 * 256 * 3).map(|n| (hash(n * 8 + k) * 256.0) as u8).collect())
+        .collect();
+    let draw = |class: usize, _| noise[class % noise.len()].clone();
+    let (model, shape) = ("squeezenet-v1.0", [256, 256, 3]);
+    let mut record = record("imagenet-direct", model, shape, labels, 200, 20_000, draw);
+    record.manifest.encoding = "direct".into();
+    record.manifest.model.groups = [("dogs and cats", "151-268, 281-285"), ("first", "0")]
+        .into_iter()
+        .map(|(name, members)| (name.into(), members.to_owned().try_into().unwrap()))
+        .collect();
+    record
 }
 
 fn record(
@@ -31,6 +57,7 @@ fn record(
     labels: Vec<String>,
     children: u32,
     generations: u32,
+    draw: impl Fn(usize, [usize; 3]) -> Arc<[u8]>,
 ) -> RunRecord {
     let classes = labels.len();
     let mut history = Vec::new();
@@ -63,7 +90,7 @@ fn record(
             confidence: last,
             generation: made,
             id: u64::from(made) * u64::from(children) + class as u64,
-            image: pattern(class, picture).into(),
+            image: draw(class, picture),
             scores: scores.into(),
         });
     }
@@ -110,7 +137,7 @@ fn record(
 }
 
 /// Waves over the plane, as a CPPN draws them.
-fn pattern(class: usize, [height, width, channels]: [usize; 3]) -> Vec<u8> {
+fn pattern(class: usize, [height, width, channels]: [usize; 3]) -> Arc<[u8]> {
     let gene = |k: u32| hash(class as u32 * 31 + k) * 2.0 - 1.0;
     let mut bytes = Vec::with_capacity(height * width * channels);
     for row in 0..height {
@@ -127,7 +154,7 @@ fn pattern(class: usize, [height, width, channels]: [usize; 3]) -> Vec<u8> {
             }
         }
     }
-    bytes
+    bytes.into()
 }
 
 /// A number in 0 .. 1 that looks random.

@@ -1,0 +1,219 @@
+//! The charts of a report.
+//!
+//! Up to twelve classes have a curve each. Their confidence is shown by the number of its
+//! nines, −log₁₀(1 − confidence), so that 99 % and 99.99 % lie apart. More classes are
+//! summed up, in per cent. Generations run by ratio (1, 10, 100): most happens early.
+
+use super::chart::{Axis, Chart, Curve, Format, MAX_CURVES};
+use super::curves::{self, Steps};
+use super::figures;
+use crate::experiment::record::RunRecord;
+use crate::experiment::summary::{SURE, count_at};
+
+/// The nines of a confidence of 1, which has infinitely many: one f32 step below it.
+const MOST_NINES: f64 = 7.3;
+
+/// Whether the classes of a run are too many for a curve each.
+pub(super) fn sums_up(record: &RunRecord) -> bool {
+    record.manifest.model.labels.len() > MAX_CURVES
+}
+
+/// Confidence by generation.
+pub(super) fn rise(record: &RunRecord, format: Format) -> Chart {
+    let last = curves::last_generation(record);
+    let right = f64::from(last.max(2)).log10();
+    let count = |x: f64| figures::count(10f64.powf(x).round() as u64);
+    let x = Axis::new("generation", right, ticks(last, format.ticks()), count);
+    let curves = curves::per_class(record);
+    if sums_up(record) { summed_up(&curves, last, x) } else { each(record, &curves, last, x) }
+}
+
+/// A curve for each class, and the median.
+fn each(record: &RunRecord, classes: &[Steps], last: u32, x: Axis) -> Chart {
+    let labels = &record.manifest.model.labels;
+    let points = |steps: &Steps| corners(steps, last, nines);
+    let mut curves: Vec<Curve> = classes
+        .iter()
+        .zip(labels)
+        .enumerate()
+        .map(|(class, (steps, label))| Curve::nth(class, label, points(steps)))
+        .collect();
+    if labels.len() > 1 {
+        let [median] = curves::over_classes(classes, last, |all| [figures::quantile(all, 0.5)]);
+        curves.push(Curve::chief("median", points(&median)));
+    }
+    let heights = curves.iter().flat_map(|curve| &curve.points).map(|&(_, y)| y);
+    let top = (heights.fold(4.0, f64::max) + 0.4).min(MOST_NINES);
+    let ticks = (0..=top as u32).map(f64::from).collect();
+    let y = Axis::new("confidence", top, ticks, |y| level(y.round() as u32));
+    // The paper's 99.99 %.
+    Chart { x, y, mark: Some(4.0), curves }
+}
+
+/// The quartiles over all classes, and how many classes are sure.
+fn summed_up(classes: &[Steps], last: u32, x: Axis) -> Chart {
+    let [lower, median, upper, sure] = curves::over_classes(classes, last, |all| {
+        [
+            figures::quantile(all, 0.25),
+            figures::quantile(all, 0.5),
+            figures::quantile(all, 0.75),
+            (!all.is_empty()).then(|| count_at(all, SURE) as f32 / all.len() as f32),
+        ]
+    });
+    let points = |steps: &Steps| corners(steps, last, f64::from);
+    let quartile = |label: &str, steps| Curve::nth(0, label, points(steps));
+    let curves = vec![
+        Curve { dashed: true, ..Curve::nth(1, "≥ 99 %", points(&sure)) },
+        quartile("upper ¼", &upper),
+        quartile("lower ¼", &lower),
+        Curve::chief("median", points(&median)),
+    ];
+    Chart { x, y: Axis::percent("confidence; share of classes"), mark: None, curves }
+}
+
+/// The classes from the least to the most confident, all of them and each group.
+pub(super) fn distribution(record: &RunRecord) -> Chart {
+    let confidences = figures::confidences(record);
+    let sorted = |mut values: Vec<f32>| -> Vec<(f64, f64)> {
+        values.sort_unstable_by(f32::total_cmp);
+        let most = values.len().saturating_sub(1).max(1) as f64;
+        values.iter().enumerate().map(|(i, &c)| (i as f64 / most, f64::from(c))).collect()
+    };
+    let mut curves: Vec<Curve> = record
+        .manifest
+        .model
+        .groups
+        .iter()
+        .take(MAX_CURVES - 1)
+        .enumerate()
+        .map(|(number, (name, members))| {
+            let all = confidences.iter().enumerate();
+            let inside = all.filter(|(class, _)| members.contains(*class)).map(|(_, &c)| c);
+            Curve::nth(number + 1, name, sorted(inside.collect()))
+        })
+        .collect();
+    curves.push(Curve::chief("all", sorted(confidences)));
+    let x = Axis::percent("share of classes, from the least confident");
+    Chart { x, y: Axis::percent("confidence"), mark: None, curves }
+}
+
+/// The corners of a step curve in chart coordinates, from its first point to `last`.
+fn corners(steps: &Steps, last: u32, height: fn(f32) -> f64) -> Vec<(f64, f64)> {
+    let mut points: Vec<(f64, f64)> = Vec::with_capacity(2 * steps.len() + 1);
+    for &(generation, confidence) in steps {
+        let x = f64::from(generation.max(1)).log10();
+        points.extend(points.last().map(|&(_, y)| (x, y)));
+        points.push((x, height(confidence)));
+    }
+    points.extend(points.last().map(|&(_, y)| (f64::from(last).log10(), y)));
+    points
+}
+
+/// −log₁₀(1 − confidence), at most [`MOST_NINES`]; 0 for what is not a number.
+fn nines(confidence: f32) -> f64 {
+    // Of NaN and a number, `max` gives the number.
+    let doubt = 1.0 - f64::from(confidence.max(0.0));
+    if doubt > 0.0 { (-doubt.log10()).min(MOST_NINES) } else { MOST_NINES }
+}
+
+/// The confidence of a whole number of nines: `99.9 %` for 3.
+fn level(nines: u32) -> String {
+    match nines {
+        0 => "0 %".to_owned(),
+        1 => "90 %".to_owned(),
+        2 => "99 %".to_owned(),
+        n => format!("99.{} %", "9".repeat(n as usize - 2)),
+    }
+}
+
+/// Positions of 1, 2, 5, 10, 20, 50 … up to `last`; only 1, 10, 100 … if those are
+/// more than `most`.
+fn ticks(last: u32, most: usize) -> Vec<f64> {
+    let up_to = |digits: &[u64]| -> Vec<f64> {
+        (0..10)
+            .flat_map(|power| digits.iter().map(move |digit| digit * 10u64.pow(power)))
+            .filter(|&tick| tick <= u64::from(last.max(2)))
+            .map(|tick| (tick as f64).log10())
+            .collect()
+    };
+    let fine = up_to(&[1, 2, 5]);
+    if fine.len() <= most { fine } else { up_to(&[1]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+    use crate::experiment::record::HistoryRow;
+
+    #[test]
+    fn nines_have_a_floor_and_a_ceiling() {
+        assert!((nines(0.9) - 1.0).abs() < 1e-6);
+        assert!((nines(0.9999) - 4.0).abs() < 1e-3);
+        assert_eq!([nines(0.0), nines(f32::NAN), nines(-1.0)], [0.0; 3]);
+        assert_eq!([nines(1.0), nines(2.0)], [MOST_NINES; 2]);
+    }
+
+    #[test]
+    fn ticks_are_round_numbers() {
+        let numbers: Vec<f64> = ticks(200, 8).iter().map(|t| 10f64.powf(*t).round()).collect();
+        assert_eq!(numbers, [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0]);
+        assert_eq!(ticks(5000, 8), [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(ticks(0, 8).len(), 2);
+        assert_eq!(ticks(u32::MAX, 100).len(), 29);
+    }
+
+    #[test]
+    fn every_class_is_named_up_to_twelve() {
+        let svg = |record: &RunRecord, format| rise(record, format).svg(format).unwrap();
+        let chart = svg(&sample::digits(), Format::Wide);
+        for label in ["generation", "confidence", "99.99 %", "median", "\n7\n", "200"] {
+            assert!(chart.contains(label), "{label}");
+        }
+        let many = svg(&sample::colour(30), Format::Narrow);
+        assert!(many.contains("median") && many.contains("≥ 99 %") && !many.contains("tench"));
+        assert!(svg(&sample::colour(4), Format::Wide).contains("&lt;b&gt;"));
+    }
+
+    #[test]
+    fn the_distribution_is_sorted_and_groups_span_it_too() {
+        let mut record = sample::digits();
+        for (champion, confidence) in record.champions.iter_mut().zip([0.9, 0.1, 0.5, 0.3]) {
+            champion.confidence = confidence;
+        }
+        record.champions.truncate(4);
+        let members = "1-3".to_owned().try_into().unwrap();
+        record.manifest.model.groups.insert("few".to_owned(), members);
+        let chart = distribution(&record);
+        let rounded = |curve: &Curve| -> Vec<(u32, u32)> {
+            let percent = |share: f64| (share * 100.0).round() as u32;
+            curve.points.iter().map(|&(x, y)| (percent(x), percent(y))).collect()
+        };
+        assert_eq!(rounded(&chart.curves[0]), [(0, 10), (50, 30), (100, 50)]);
+        let all = rounded(&chart.curves[1]);
+        assert_eq!((all.len(), all[5], all[9]), (10, (56, 0), (100, 90)));
+        assert!(chart.svg(Format::Narrow).unwrap().contains("few"));
+    }
+
+    #[test]
+    fn odd_histories_are_drawn() {
+        let mut record = sample::digits();
+        record.manifest.generations_done = 0;
+        for rows in [
+            vec![],
+            vec![HistoryRow { generation: 0, evaluations: 0, class: 3, confidence: 1.0 }],
+            vec![HistoryRow {
+                generation: u32::MAX,
+                evaluations: 0,
+                class: 3,
+                confidence: f32::NAN,
+            }],
+        ] {
+            record.history = rows;
+            for format in [Format::Wide, Format::Narrow] {
+                let svg = rise(&record, format).svg(format).unwrap();
+                assert!(svg.trim_end().ends_with("</svg>"));
+            }
+        }
+    }
+}
