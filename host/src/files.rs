@@ -1,8 +1,8 @@
 //! Files that are there whole or not at all, and no longer than is good.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -18,13 +18,16 @@ pub const TEMPORARY: &str = ".mirage-";
 /// # Errors
 /// If it cannot be read or is longer.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        let text = format!("more than {most} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    let file = File::open(path)?;
+    let too_large = || io::Error::new(ErrorKind::FileTooLarge, format!("more than {most} bytes"));
+    let stated = file.metadata()?.len();
+    if stated > most {
+        return Err(too_large());
     }
-    Ok(bytes)
+    // One more, to see the end without growing.
+    let mut bytes = Vec::with_capacity(usize::try_from(stated).unwrap_or(0).saturating_add(1));
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// Writes `bytes` under a temporary name in the same folder, through to the disk, and
@@ -34,31 +37,79 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// If the folder or the disk does not take it, or `path` is something else than a file
 /// (renaming would put a file where a device was); `path` is then as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, None, |file| file.write_all(bytes))
+}
+
+/// As [`write`], with contents that are made as they are written, and that say something
+/// in the end. With a `previous` path, the old contents are to be found there afterwards;
+/// a process killed between the two renames leaves them there alone.
+///
+/// # Errors
+/// As [`write`], and if `contents` fails.
+pub fn replace<T>(
+    path: &Path,
+    previous: Option<&Path>,
+    contents: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<T>,
+) -> io::Result<T> {
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         return Err(io::Error::other("not a regular file"));
     }
     let (mut file, folder) = temporary(path)?;
-    file.write_all(bytes)?;
+    let mut buffer = BufWriter::new(file.as_file_mut());
+    let told = contents(&mut buffer)?;
+    buffer.flush()?;
+    drop(buffer);
     file.as_file().sync_all()?;
+    if let Some(previous) = previous {
+        match fs::rename(path, previous) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
     file.persist(path).map_err(|error| error.error)?;
     // The rename reaches the disk with the folder; where folders cannot be synced, the
     // system decides when.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(told)
+}
+
+/// Removes what killed processes left behind that were writing `path`, which nobody is
+/// doing now.
+///
+/// # Errors
+/// If the folder cannot be read, or a file in it not be removed.
+pub fn sweep(path: &Path) -> io::Result<()> {
+    let prefix = temporary_prefix(path);
+    for entry in fs::read_dir(folder_of(path))? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 
-fn temporary(path: &Path) -> io::Result<(NamedTempFile, &Path)> {
-    let folder = match path.parent() {
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// How the temporary names of a file begin.
+fn temporary_prefix(path: &Path) -> String {
+    format!("{TEMPORARY}{}-", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+fn temporary(path: &Path) -> io::Result<(NamedTempFile, &Path)> {
+    let (folder, prefix) = (folder_of(path), temporary_prefix(path));
     let mut builder = Builder::new();
-    builder.prefix(TEMPORARY);
+    builder.prefix(&prefix);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         // As other programs create files; the process's umask takes from it.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+        builder.permissions(fs::Permissions::from_mode(0o666));
     }
     Ok((builder.tempfile_in(folder)?, folder))
 }
@@ -99,6 +150,38 @@ mod tests {
         write(&path, b"12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
         assert!(read(&path, 4).is_err());
+    }
+
+    #[test]
+    fn what_was_there_is_kept_if_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, previous] = ["file", "previous"].map(|name| folder.path().join(name));
+        let put = |text: &str| replace(&path, Some(&previous), |f| f.write_all(text.as_bytes()));
+        let texts = || [&path, &previous].map(|path| std::fs::read_to_string(path).ok());
+        put("one").unwrap();
+        assert_eq!(texts(), [Some("one".into()), None]);
+        put("two").unwrap();
+        put("three").unwrap();
+        assert_eq!(texts(), [Some("three".into()), Some("two".into())]);
+        let full = |f: &mut BufWriter<&mut File>| {
+            f.write_all(b"fo")?;
+            Err::<(), _>(ErrorKind::StorageFull.into())
+        };
+        assert!(replace(&path, Some(&previous), full).is_err());
+        assert_eq!(texts(), [Some("three".into()), Some("two".into())]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn leftovers_of_one_file_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["a.bin", ".mirage-a.bin-x7", ".mirage-a.bin-", ".mirage-b.bin-x7"];
+        for name in names {
+            write(&folder.path().join(name), b"").unwrap();
+        }
+        sweep(&folder.path().join("a.bin")).unwrap();
+        let left = names.map(|name| folder.path().join(name).exists());
+        assert_eq!(left, [true, false, false, true]);
     }
 
     #[test]
