@@ -3,6 +3,7 @@
 //! The children of a generation are made, drawn and classified in any order, and
 //! told to the archive in index order: the result does not depend on the threads.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -151,7 +152,17 @@ where
             Some(Portrait { image, scores: None })
         };
         let cells = self.archive.cells().par_iter();
-        self.portraits = self.pool.install(|| cells.map(draw).collect());
+        let mut portraits: Vec<Option<Portrait>> = self.pool.install(|| cells.map(draw).collect());
+        // An elite of many classes is kept once.
+        let mut known: HashMap<u64, Arc<[u8]>> = HashMap::new();
+        for (class, elite) in self.archive.elites() {
+            let Some(portrait) = &mut portraits[class] else { continue };
+            let image = known.entry(elite.origin.id).or_insert_with(|| portrait.image.clone());
+            if portrait.image == *image {
+                portrait.image = image.clone();
+            }
+        }
+        self.portraits = portraits;
     }
 
     /// The picture of a class's elite; `None` if there is none.
