@@ -22,8 +22,8 @@ pub enum Colour {
     Hls,
 }
 
-/// One, where saturation and a position between two hues are both bytes' worth.
-const UNIT: i32 = 255 * 256;
+/// Pixels that are converted together: the loops over them become vector instructions.
+const BLOCK: usize = 64;
 
 impl Colour {
     /// Values per pixel.
@@ -37,6 +37,7 @@ impl Colour {
 
     /// Turns the values of whole pixels into red, green and blue, in place; leaves grey
     /// as it is.
+    #[inline(always)]
     pub fn to_rgb(self, pixels: &mut [u8]) {
         match self {
             Self::Grey | Self::Rgb => {}
@@ -48,40 +49,70 @@ impl Colour {
 
 #[inline(always)]
 fn convert(pixels: &mut [u8], rgb_of: impl Fn([i32; 3]) -> [i32; 3]) {
-    for pixel in pixels.as_chunks_mut::<3>().0 {
-        let [a, b, c] = *pixel;
-        let [red, green, blue] = rgb_of([a.into(), b.into(), c.into()]);
-        *pixel = [red as u8, green as u8, blue as u8];
+    let mut planes = [[0; BLOCK]; 3];
+    for block in pixels.as_chunks_mut::<3>().0.chunks_mut(BLOCK) {
+        let [first, second, third] = &mut planes;
+        let values = first.iter_mut().zip(second.iter_mut()).zip(third.iter_mut());
+        for (((a, b), c), pixel) in values.zip(block.iter()) {
+            [*a, *b, *c] = [pixel[0].into(), pixel[1].into(), pixel[2].into()];
+        }
+        // Whatever the block's length, for a loop of a fixed one.
+        for ((a, b), c) in first.iter_mut().zip(second.iter_mut()).zip(third.iter_mut()) {
+            [*a, *b, *c] = rgb_of([*a, *b, *c]);
+        }
+        let values = first.iter().zip(second.iter()).zip(third.iter());
+        for (((&red, &green), &blue), pixel) in values.zip(block.iter_mut()) {
+            *pixel = [red as u8, green as u8, blue as u8];
+        }
     }
 }
 
 /// Each of red, green and blue is the value, less saturation · value where the hue is
 /// far from it.
+#[inline(always)]
 fn rgb_of_hsv([hue, saturation, value]: [i32; 3]) -> [i32; 3] {
-    // A sixth of the circle is 256: `far` is 0 near the channel's hue and 256 opposite.
-    let channel = |offset: i32| {
-        let around = (offset * 256 + hue * 6) % (6 * 256);
-        let far = around.min(4 * 256 - around).clamp(0, 256);
-        rounded(value * UNIT - value * saturation * far)
-    };
-    [channel(5), channel(3), channel(1)]
+    let chroma = value * saturation;
+    [
+        scaled(value, chroma * far_of_six(5, hue)),
+        scaled(value, chroma * far_of_six(3, hue)),
+        scaled(value, chroma * far_of_six(1, hue)),
+    ]
+}
+
+/// Where a sixth of the circle is 256: 0 near a channel's hue, 256 opposite.
+#[inline(always)]
+fn far_of_six(offset: i32, hue: i32) -> i32 {
+    let around = offset * 256 + hue * 6;
+    let around = around - if around >= 6 * 256 { 6 * 256 } else { 0 };
+    around.min(4 * 256 - around).clamp(0, 256)
 }
 
 /// Each of red, green and blue is the lightness, and the more of what saturation allows
 /// for, up or down, as the hue is nearer or farther.
+#[inline(always)]
 fn rgb_of_hls([hue, lightness, saturation]: [i32; 3]) -> [i32; 3] {
     let reach = saturation * lightness.min(255 - lightness);
-    // A twelfth of the circle is 256: `far` is −256 near the channel's hue, 256 opposite.
-    let channel = |offset: i32| {
-        let around = (offset * 256 + hue * 12) % (12 * 256);
-        let far = (around - 3 * 256).min(9 * 256 - around).clamp(-256, 256);
-        rounded(lightness * UNIT - reach * far)
-    };
-    [channel(0), channel(8), channel(4)]
+    [
+        scaled(lightness, reach * far_of_twelve(0, hue)),
+        scaled(lightness, reach * far_of_twelve(8, hue)),
+        scaled(lightness, reach * far_of_twelve(4, hue)),
+    ]
 }
 
-fn rounded(scaled: i32) -> i32 {
-    (scaled + UNIT / 2) / UNIT
+/// Where a twelfth of the circle is 256: −256 near a channel's hue, 256 opposite.
+#[inline(always)]
+fn far_of_twelve(offset: i32, hue: i32) -> i32 {
+    let around = offset * 256 + hue * 12;
+    let around = around - if around >= 12 * 256 { 12 * 256 } else { 0 };
+    (around - 3 * 256).min(9 * 256 - around).clamp(-256, 256)
+}
+
+/// `level` − `less` / (255 · 256), rounded; both within a level of 0 ..= 255.
+#[inline(always)]
+fn scaled(level: i32, less: i32) -> i32 {
+    let quotient = (level * (255 * 256) - less + 255 * 128) >> 8;
+    // Divided by 255, exactly, for what is below 65 535.
+    (quotient + 1 + (quotient >> 8)) >> 8
 }
 
 #[cfg(test)]

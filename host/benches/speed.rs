@@ -17,6 +17,7 @@ use mirage_core::evolve::{CPPN, DIRECT, Evolution};
 use mirage_core::genome::cppn::Math;
 use mirage_core::genome::{Cppn, CppnSettings, Genome};
 use mirage_core::image::Shape;
+use mirage_core::limits::{COLOUR_CPPN_CONNECTIONS, COLOUR_CPPN_NODES};
 use mirage_core::nn::Network;
 use mirage_core::rng::Stream;
 
@@ -33,12 +34,12 @@ fn levels() -> Vec<Simd> {
     levels
 }
 
-/// A CPPN that has all its sixteen nodes.
-fn full_genome() -> Network16 {
+/// A CPPN that grew until it had so many nodes.
+fn grown<const N: usize, const C: usize>(nodes: usize, shape: Shape) -> Cppn<N, C> {
     let grow = CppnSettings { delete_node: 0.0, delete_connection: 0.0, ..CPPN };
-    let mut genome = Network16::random(&grow, SHAPE, &mut Stream::new(1, 0, 0));
+    let mut genome = Cppn::random(&grow, shape, &mut Stream::new(1, 0, 0));
     for generation in 1.. {
-        if genome.nodes().len() == 16 {
+        if genome.nodes().len() == nodes {
             break;
         }
         let mate = genome.clone();
@@ -49,7 +50,7 @@ fn full_genome() -> Network16 {
 
 fn render(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("render");
-    let genome = full_genome();
+    let genome: Network16 = grown(16, SHAPE);
     let mut image = vec![0; SHAPE.len()];
     let mut scratch = vec![0.0; Network16::scratch_len(392)];
     group.throughput(Throughput::Elements((SHAPE.len() * genome.nodes().len()) as u64));
@@ -61,6 +62,35 @@ fn render(criterion: &mut Criterion) {
             });
         }
     }
+    group.finish();
+}
+
+/// What a child of an ImageNet run takes beside the network.
+fn colour(criterion: &mut Criterion) {
+    const PICTURE: Shape = Shape { height: 256, width: 256, channels: 3 };
+    let mut group = criterion.benchmark_group("colour, 256 × 256");
+    let mut image = vec![0; PICTURE.len()];
+    let mut scratch = vec![0.0; 16 * 1024];
+    let genome = grown::<COLOUR_CPPN_NODES, COLOUR_CPPN_CONNECTIONS>(20, PICTURE);
+    for simd in levels() {
+        group.bench_function(format!("CPPN of 20 nodes, {}", simd.name()), |bencher| {
+            bencher.iter(|| simd.render(&genome, &CPPN, PICTURE, &mut scratch, &mut image));
+        });
+    }
+    for (name, space) in [("HSV", Colour::Hsv), ("HLS", Colour::Hls)] {
+        group.bench_function(format!("{name} to RGB, {}", Simd::detect().name()), |bencher| {
+            bencher.iter(|| Simd::detect().to_rgb(space, black_box(&mut image)));
+        });
+    }
+    let parent = HeapDirect::random(&DIRECT, PICTURE, &mut Stream::new(1, 0, 0));
+    let mut rng = Stream::new(1, 0, 1);
+    group.bench_function("direct offspring", |bencher| {
+        bencher.iter(|| {
+            let mut child = parent.clone();
+            child.vary(&parent, &DIRECT, 0, &mut rng);
+            child
+        });
+    });
     group.finish();
 }
 
@@ -182,5 +212,5 @@ where
     }
 }
 
-criterion_group!(benches, render, int8, peak, generation);
+criterion_group!(benches, render, colour, int8, peak, generation);
 criterion_main!(benches);

@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    Answer, classify, completions, data, device, evolve, quantize, report, train,
+    Answer, classify, completions, data, device, evolve, models, quantize, report, train,
 };
 use crate::interrupt::Interrupt;
 
@@ -37,6 +37,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Fetch data sets
     Data(data::DataArgs),
+    /// List, fetch and look at networks
+    Models(models::ModelsArgs),
     /// Train a network on MNIST and write it as ONNX
     Train(train::TrainArgs),
     /// Pack an ONNX network into an int8 model
@@ -75,6 +77,7 @@ fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
         Command::Classify(args) => classify::run(&args)?,
         Command::Report(args) => report::run(&args)?,
         Command::Data(args) => data::run(&args)?,
+        Command::Models(args) => models::run(&args)?,
         Command::Train(args) => train::run(&args)?,
         Command::Quantize(args) => quantize::run(&args)?,
         Command::Completions(args) => completions::run(&args, &mut Cli::command())?,

@@ -13,6 +13,7 @@ pub mod device;
 pub mod experiment;
 pub mod files;
 pub mod genome;
+pub mod image;
 pub mod interrupt;
 pub mod model;
 pub mod report;

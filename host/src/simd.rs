@@ -7,6 +7,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 
+use mirage_core::colour::Colour;
 use mirage_core::genome::Genome;
 use mirage_core::image::Shape;
 use mirage_core::nn::{ForwardError, Network, Portable, Requirements, Scratch};
@@ -100,6 +101,16 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this level exists only where AVX2 was detected.
             Level::Avx2 => unsafe { avx2::render(genome, settings, shape, scratch, image) },
+        }
+    }
+
+    /// [`Colour::to_rgb`].
+    pub fn to_rgb(self, colour: Colour, pixels: &mut [u8]) {
+        match self.0 {
+            Level::Portable => colour.to_rgb(pixels),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this level exists only where AVX2 was detected.
+            Level::Avx2 => unsafe { avx2::to_rgb(colour, pixels) },
         }
     }
 }

@@ -96,7 +96,7 @@ fn files_without_an_end_are_refused() {
 }
 
 fn grey_png(width: usize, height: usize) -> Vec<u8> {
-    use mirage::report::image::Image;
+    use mirage::image::Image;
     Image { width, height, channels: 1, pixels: vec![9; width * height] }.to_png().unwrap()
 }
 

@@ -11,6 +11,7 @@ mod bad_option;
 mod board;
 #[cfg(unix)]
 mod device;
+mod models;
 mod output;
 mod program;
 mod resume;

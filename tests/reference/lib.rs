@@ -16,6 +16,7 @@ pub mod crc32;
 pub mod data;
 pub mod int8;
 pub mod math;
+pub mod onnx;
 pub mod property;
 pub mod rng;
 pub mod sample;

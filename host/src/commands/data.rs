@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{OutputError, print};
-use crate::data::pull::{self, DataSet, MNIST, Origin, PullError};
+use crate::data::pull::{self, DataSet, MNIST, Placed, PullError};
 use crate::data::{self, NoDataDir};
 
 /// Arguments of `mirage data`.
@@ -79,12 +79,8 @@ pub fn run(args: &DataArgs) -> Result<(), DataError> {
     let text = if args.json {
         format!("{}\n", serde_json::json!({ "set": set.name, "files": placed }))
     } else {
-        let word = |origin| match origin {
-            Origin::Kept => "already there",
-            Origin::Copied => "copied",
-            Origin::Downloaded => "downloaded",
-        };
-        placed.iter().map(|p| format!("{}  {}\n", p.path.display(), word(p.origin))).collect()
+        let line = |p: &Placed| format!("{}  {}\n", p.path.display(), p.origin.words());
+        placed.iter().map(line).collect()
     };
     Ok(print(&text)?)
 }

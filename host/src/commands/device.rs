@@ -24,7 +24,7 @@ use crate::experiment::plan::{Plan, PlanError};
 use crate::experiment::run::Work;
 use crate::experiment::summary::{News, Summary};
 use crate::interrupt::Interrupt;
-use crate::model::{Model, ModelError};
+use crate::model::{Crops, Model, ModelError};
 use crate::report::{self, ReportError};
 
 /// Arguments of `mirage device`.
@@ -195,7 +195,8 @@ pub fn run(args: &DeviceArgs) -> Result<Answer, DeviceCommandError> {
             Ok(Answer::Yes)
         }),
         DeviceCommand::Classify(args) => args.board.with(|connection, _| {
-            classify::tell(&Model::on_board(connection), &args.images, args.json)?;
+            let model = Model::on_board(connection);
+            classify::tell(&model, Crops::Center, &args.images, args.json)?;
             Ok(Answer::Yes)
         }),
         DeviceCommand::Evolve(args) => {

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod data;
 pub mod device;
 pub mod evolve;
+pub mod models;
 pub mod quantize;
 pub mod report;
 pub mod train;

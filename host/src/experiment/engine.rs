@@ -176,7 +176,7 @@ where
         if let Some(image) = Arc::get_mut(&mut image) {
             let settings = &self.evolution.settings;
             self.setup.simd.render(genome, settings, self.shape(), scratch, image);
-            self.setup.colour.to_rgb(image);
+            self.setup.simd.to_rgb(self.setup.colour, image);
         }
         image
     }

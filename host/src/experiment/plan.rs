@@ -281,11 +281,7 @@ impl Plan {
             Colour::Hls => Some("hls"),
         };
         if let Some(colour) = colour {
-            let crops = match self.crops {
-                Crops::Center => "center",
-                Crops::Ten => "ten",
-            };
-            list.extend([("colour", colour.to_owned()), ("crops", crops.to_owned())]);
+            list.extend([("colour", colour.to_owned()), ("crops", self.crops.name().to_owned())]);
         }
         list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

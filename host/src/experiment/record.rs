@@ -1,8 +1,11 @@
 //! What a run leaves behind: the record that reports are made from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::Classes;
 
 /// The contents of `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,10 +54,17 @@ pub struct ModelRecord {
     pub sha256: String,
     /// `int8`, `onnx`, or `board` for one that is known by its board only.
     pub kind: String,
-    /// Height, width and channels of its input.
-    pub input: [usize; 3],
+    /// Height, width and channels of the pictures that it judges.
+    #[serde(alias = "input")]
+    pub picture: [usize; 3],
+    /// How pictures become its input, in words.
+    #[serde(default)]
+    pub preprocessing: String,
     /// One label per class.
     pub labels: Vec<String>,
+    /// Sets of classes that reports compare with the rest.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Classes>,
 }
 
 impl ModelRecord {

@@ -2,10 +2,15 @@
 
 mod board;
 mod crops;
+mod description;
+mod input;
 mod int8;
-mod onnx;
+mod labels;
+pub mod onnx;
+pub mod registry;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,14 +18,19 @@ use mirage_core::image::{Classifier, Shape};
 use mirage_core::nn::{BlobError, Network};
 use thiserror::Error;
 
+use crate::data::NoDataDir;
 use crate::device::{Connection, DeviceError};
 use crate::experiment::record::ModelRecord;
 use crate::files;
+use crate::image::Resize;
 use crate::simd::Simd;
-pub use crops::Crops;
-
+use crate::train::onnx::{OnnxError, preprocessing};
 use board::OnBoard;
-use onnx::OnnxModel;
+pub use crops::Crops;
+pub use description::{Description, Order, PerChannel};
+pub use labels::Classes;
+pub use onnx::Output;
+use onnx::{OnnxModel, Unfit};
 
 /// The networks that are part of the program: the int8 LeNet, the small one for small
 /// boards, and the float LeNet that the first was made from.
@@ -38,10 +48,35 @@ pub const MAX_FILE: u64 = 1 << 30;
 pub enum ModelError {
     /// There is no such built-in model, and no such file.
     #[error(
-        "model {0:?}: no such file, and no built-in model of that name; built in: {names}",
-        names = BUILT_IN.map(|(name, _)| name).join(", ")
+        "model {0:?}: no such file, and no model of that name; there are {names}",
+        names = registry::names().join(", ")
     )]
     Unknown(String),
+    /// A network that is known by name has not been pulled.
+    #[error(
+        "model {name}: not here yet (no {}); fetch it with `mirage models pull {name}`",
+        path.display()
+    )]
+    NotHere {
+        /// Name of the network.
+        name: String,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The file of a network that is known by name is another one.
+    #[error(
+        "model {name}: {} is not the network of that name (its SHA-256 differs); fetch it again with `mirage models pull {name}`",
+        path.display()
+    )]
+    Changed {
+        /// Name of the network.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no folder of data to look for a network in.
+    #[error("{0}")]
+    NoDataDir(#[from] NoDataDir),
     /// The file cannot be read.
     #[error("model {}: {source}; name another file", path.display())]
     Read {
@@ -66,6 +101,38 @@ pub enum ModelError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What is said of an ONNX network is wrong, or does not fit it.
+    #[error("model {name}: {reason}")]
+    Description {
+        /// Name or path of the network.
+        name: String,
+        /// The file, or part of it, and what is wrong with it.
+        reason: String,
+    },
+    /// Nothing says how pixels become the network's input.
+    #[error(
+        "model {name}: it does not say how pixels become its input; write {} beside it, with lines such as order = \"BGR\", scale = 1, mean = [104, 117, 123]; an empty one means order = \"RGB\", scale = 0.00392157 (1/255), mean = 0",
+        toml.display()
+    )]
+    Undescribed {
+        /// Name or path of the network.
+        name: String,
+        /// The description that is missing.
+        toml: PathBuf,
+    },
+    /// The names of classes cannot be read, or are not as many as the classes.
+    #[error("labels {}: {reason}; give one line per class", path.display())]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Crops that need a larger picture than the network's input.
+    #[error(
+        "model {0}: ten crops need pictures larger than its input; say picture = [height, width] in its TOML file, or use --crops center"
+    )]
+    NoMargin(String),
     /// A classifier failed while running.
     #[error("model failed to classify an image: {0}")]
     Run(String),
@@ -80,7 +147,8 @@ pub struct Model {
     name: String,
     sha256: String,
     shape: Shape,
-    classes: usize,
+    labels: Vec<String>,
+    description: Description,
     kind: Kind,
 }
 
@@ -89,6 +157,14 @@ enum Kind {
     Int8(Cow<'static, [u8]>),
     Onnx(Box<OnnxModel>),
     Board(Box<OnBoard>),
+}
+
+/// Largest description that is read, bytes.
+const MAX_DESCRIPTION: u64 = 1 << 20;
+
+/// Labels of classes that have no names.
+fn numbers(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| class.to_string()).collect()
 }
 
 /// Checks that there is one row of scores per image, and no part of an image.
@@ -110,22 +186,31 @@ fn check_lengths(
 pub type ThreadClassifier<'a> = Box<dyn Classifier<Error = ModelError> + Send + 'a>;
 
 impl Model {
-    /// Loads a built-in model by name, or a file: an int8 blob or an ONNX network,
-    /// told apart by their first bytes.
+    /// Loads a built-in model by name, a file (an int8 blob or an ONNX network, told apart
+    /// by their first bytes), or a network of the [registry] that has been pulled.
     ///
     /// # Errors
     /// If there is no such model or it cannot be run.
     pub fn load(name: &str) -> Result<Self, ModelError> {
         if let Some((name, bytes)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
-            return Self::from_bytes(name, Cow::Borrowed(bytes));
+            return Self::from_bytes(name, Cow::Borrowed(bytes), None);
         }
-        let path = Path::new(name);
-        if !path.exists() {
-            return Err(ModelError::Unknown(name.to_owned()));
+        let known = if Path::new(name).exists() { None } else { registry::find(name) };
+        let path = match known {
+            None => PathBuf::from(name),
+            Some(network) => network.path()?,
+        };
+        match (path.exists(), known) {
+            (true, _) => {}
+            (false, None) => return Err(ModelError::Unknown(name.to_owned())),
+            (false, Some(_)) => return Err(ModelError::NotHere { name: name.to_owned(), path }),
         }
-        let bytes = files::read(path, MAX_FILE)
-            .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
-        Self::from_bytes(name, Cow::Owned(bytes))
+        let bytes = files::read(&path, MAX_FILE)
+            .map_err(|source| ModelError::Read { path: path.clone(), source })?;
+        if known.is_some_and(|network| network.sha256 != files::sha256(&bytes)) {
+            return Err(ModelError::Changed { name: name.to_owned(), path });
+        }
+        Self::from_bytes(name, Cow::Owned(bytes), Some(&path.with_extension("toml")))
     }
 
     /// The name of the built-in model with this SHA-256, hexadecimal.
@@ -143,7 +228,7 @@ impl Model {
         let name = Self::built_in(&info.model_sha256).unwrap_or(&info.model).to_owned();
         let (sha256, shape, classes) = (info.model_sha256.clone(), info.shape(), info.classes);
         let kind = Kind::Board(Box::new(OnBoard::new(connection)));
-        Self { name, sha256, shape, classes, kind }
+        Self::plain(name, sha256, shape, classes, kind)
     }
 
     /// The name of the board that classifies, if one does.
@@ -156,26 +241,76 @@ impl Model {
     }
 
     /// Makes a model from the bytes of a blob or an ONNX file; `name` is for messages
-    /// and records.
-    ///
-    /// # Errors
-    /// If the bytes are neither, or cannot be run.
-    pub fn from_bytes(name: &str, bytes: Cow<'static, [u8]>) -> Result<Self, ModelError> {
+    /// and records, `toml` is where a description of the user's would be.
+    fn from_bytes(
+        name: &str,
+        bytes: Cow<'static, [u8]>,
+        toml: Option<&Path>,
+    ) -> Result<Self, ModelError> {
         let name = name.to_owned();
         let sha256 = files::sha256(&bytes);
         if bytes.starts_with(&mirage_core::nn::blob::MAGIC) {
             let network = Network::parse(&bytes)
                 .map_err(|source| ModelError::Blob { name: name.clone(), source })?;
             let (shape, classes) = (network.input(), network.classes());
-            return Ok(Self { name, sha256, shape, classes, kind: Kind::Int8(bytes) });
+            return Ok(Self::plain(name, sha256, shape, classes, Kind::Int8(bytes)));
         }
-        match OnnxModel::from_bytes(&bytes) {
-            Ok(model) => {
-                let (shape, classes) = (model.shape(), model.classes());
-                Ok(Self { name, sha256, shape, classes, kind: Kind::Onnx(Box::new(model)) })
+        let broken = |reason| ModelError::Onnx { name: name.clone(), reason };
+        let unfit = |reason| ModelError::Description { name: name.clone(), reason };
+        let proto = onnx::decode(&bytes).map_err(broken)?;
+        let own = toml.filter(|path| path.exists());
+        let (description, what) = match (own, registry::description(&sha256)) {
+            (Some(path), _) => {
+                let what = path.display().to_string();
+                let text = files::read(path, MAX_DESCRIPTION)
+                    .and_then(|text| String::from_utf8(text).map_err(io::Error::other))
+                    .map_err(|error| unfit(format!("{what}: {error}")))?;
+                let base = path.parent().unwrap_or(Path::new(""));
+                (Description::parse(&text, base, &what).map_err(unfit)?, what)
             }
-            Err(reason) => Err(ModelError::Onnx { name, reason }),
+            (None, Some((mut description, base))) => {
+                description = description.relative_to(&base);
+                // Names are no reason to do without a network: numbers do.
+                description.labels = description.labels.filter(|path| path.exists());
+                (description, "the registry of models".to_owned())
+            }
+            (None, None) => match (preprocessing(&proto), toml) {
+                (Ok(rule), _) => (rule.into(), "metadata".to_owned()),
+                (Err(OnnxError::NoPreprocessing | OnnxError::Preprocessing(_)), Some(toml)) => {
+                    return Err(ModelError::Undescribed { name, toml: toml.to_owned() });
+                }
+                (Err(error), _) => return Err(broken(error.to_string())),
+            },
+        };
+        let model = OnnxModel::new(proto, &description).map_err(|error| match error {
+            Unfit::Network(reason) => broken(reason),
+            Unfit::Description(reason) => unfit(format!("{what}: {reason}")),
+        })?;
+        let classes = model.classes();
+        if let Some((group, _)) =
+            description.groups.iter().find(|(_, held)| held.largest() >= classes)
+        {
+            let reason = format!("{what}: group {group:?}: the last class is {}", classes - 1);
+            return Err(unfit(reason));
         }
+        let labels = match &description.labels {
+            Some(path) => labels::read(path, classes)?,
+            None => numbers(classes),
+        };
+        Ok(Self {
+            name,
+            sha256,
+            shape: model.picture(),
+            labels,
+            description,
+            kind: Kind::Onnx(Box::new(model)),
+        })
+    }
+
+    /// A model of which nothing is said.
+    fn plain(name: String, sha256: String, shape: Shape, classes: usize, kind: Kind) -> Self {
+        let (labels, description) = (numbers(classes), Description::default());
+        Self { name, sha256, shape, labels, description, kind }
     }
 
     /// Name of a built-in model, or the path as given.
@@ -196,16 +331,75 @@ impl Model {
         &self.sha256
     }
 
-    /// Shape of its input images.
+    /// What it is called, for people; its [`name`](Self::name) if it has no other.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.description.name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Shape of the pictures that it judges.
     #[must_use]
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
+    /// Shape of the network's input: of pictures, or of the crops that are cut from them.
+    #[must_use]
+    pub fn input(&self) -> Shape {
+        match &self.kind {
+            Kind::Onnx(model) => model.input(),
+            Kind::Int8(_) | Kind::Board(_) => self.shape,
+        }
+    }
+
+    /// Whether pictures are larger than the network's input.
+    #[must_use]
+    pub fn has_margin(&self) -> bool {
+        self.input() != self.shape
+    }
+
+    /// How images of another size become pictures.
+    #[must_use]
+    pub fn resize(&self) -> Resize {
+        self.description.resize
+    }
+
+    /// What the network's output means.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        match &self.kind {
+            Kind::Onnx(model) => model.output(),
+            Kind::Int8(_) | Kind::Board(_) => Output::Logits,
+        }
+    }
+
+    /// How pixels become the network's input, in words: `BGR, pixel - (104, 117, 123)`.
+    #[must_use]
+    pub fn preprocessing(&self) -> String {
+        match (&self.kind, self.shape.channels) {
+            (Kind::Onnx(_), 3) => self.description.to_string(),
+            (Kind::Onnx(_), _) => self.description.rule(),
+            (Kind::Int8(_) | Kind::Board(_), _) => "part of the network".to_owned(),
+        }
+    }
+
     /// Number of classes.
     #[must_use]
     pub fn classes(&self) -> usize {
-        self.classes
+        self.labels.len()
+    }
+
+    /// What the classes are called: their numbers, if they have no names. Two classes may
+    /// have the same name.
+    #[must_use]
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// Sets of classes that reports compare with the rest.
+    #[must_use]
+    pub fn groups(&self) -> &BTreeMap<String, Classes> {
+        &self.description.groups
     }
 
     /// What a run's manifest says of the model.
@@ -220,35 +414,37 @@ impl Model {
             name: self.name.clone(),
             sha256: self.sha256.clone(),
             kind: kind.to_owned(),
-            input: [self.shape.height, self.shape.width, self.shape.channels],
-            labels: (0..self.classes).map(|class| class.to_string()).collect(),
+            picture: [self.shape.height, self.shape.width, self.shape.channels],
+            preprocessing: self.preprocessing(),
+            labels: self.labels.clone(),
+            groups: self.description.groups.clone(),
         }
     }
 
     /// Pictures that a classifier works on together.
     #[must_use]
-    pub fn pictures_at_once(&self, _: Crops) -> usize {
-        int8::BATCH
-    }
-
-    /// Whether pictures are larger than the network's input.
-    #[must_use]
-    pub fn has_margin(&self) -> bool {
-        false
+    pub fn pictures_at_once(&self, crops: Crops) -> usize {
+        match &self.kind {
+            Kind::Onnx(_) => (onnx::network::BATCH / crops.count()).max(1),
+            Kind::Int8(_) | Kind::Board(_) => int8::BATCH,
+        }
     }
 
     /// A classifier for one thread, with its own working memory.
     ///
     /// # Errors
-    /// If the network cannot be set up.
-    pub fn classifier(&self, simd: Simd, _: Crops) -> Result<ThreadClassifier<'_>, ModelError> {
+    /// If the network cannot be set up, or [`Crops::Ten`] are asked for without a margin.
+    pub fn classifier(&self, simd: Simd, crops: Crops) -> Result<ThreadClassifier<'_>, ModelError> {
+        if crops == Crops::Ten && !self.has_margin() {
+            return Err(ModelError::NoMargin(self.name.clone()));
+        }
         match &self.kind {
             Kind::Int8(blob) => {
                 let network = Network::parse(blob)
                     .map_err(|source| ModelError::Blob { name: self.name.clone(), source })?;
                 Ok(Box::new(int8::Int8Classifier::new(network, simd)))
             }
-            Kind::Onnx(model) => Ok(Box::new(model.classifier())),
+            Kind::Onnx(model) => Ok(Box::new(model.classifier(crops))),
             Kind::Board(board) => Ok(Box::new(board.classifier())),
         }
     }

@@ -45,7 +45,7 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
 fn archive(record: &RunRecord) -> io::Result<Vec<u8>> {
     let champions = &record.champions;
     let count = champions.len() as u64;
-    let [height, width, channels] = record.manifest.model.input.map(|n| n as u64);
+    let [height, width, channels] = record.manifest.model.picture.map(|n| n as u64);
     let mut images = vec![count, height, width];
     if channels != 1 {
         images.push(channels);
@@ -89,9 +89,9 @@ mod tests {
 
     use npyz::npz::NpzArchive;
 
-    use super::super::image::Image;
     use super::super::sample;
     use super::*;
+    use crate::image::Image;
 
     fn read<T: npyz::Deserialize>(npz: &mut NpzArchive<File>, name: &str) -> (Vec<u64>, Vec<T>) {
         let array = npz.by_name(name).unwrap().unwrap();
@@ -107,7 +107,7 @@ mod tests {
             let path = folder.path().join("champions.npz");
             let mut npz = NpzArchive::new(File::open(&path).unwrap()).unwrap();
             let (shape, images) = read::<u8>(&mut npz, "images");
-            let [h, w, c] = record.manifest.model.input.map(|n| n as u64);
+            let [h, w, c] = record.manifest.model.picture.map(|n| n as u64);
             let k = champions.len() as u64;
             assert_eq!(shape, if c == 1 { vec![k, h, w] } else { vec![k, h, w, 3] });
             assert_eq!(images, champions.iter().flat_map(|c| c.image.to_vec()).collect::<Vec<_>>());

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::image::Image;
 use super::text::Font;
 use super::{ReportError, figures, picture};
 use crate::experiment::record::RunRecord;
+use crate::image::Image;
 
 const PAPER: [u8; 3] = [255, 255, 255];
 const INK: [u8; 3] = [28, 30, 33];

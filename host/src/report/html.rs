@@ -70,7 +70,7 @@ fn page(record: &RunRecord, path: &Path) -> Result<String, ReportError> {
         summary: summary(record),
         numbers: numbers(record),
         thumbnails: champions.len() > 24,
-        pixelated: manifest.model.input[0].max(manifest.model.input[1]) <= 64,
+        pixelated: manifest.model.picture[0].max(manifest.model.picture[1]) <= 64,
         champions,
         chart: drawn(Format::Wide)?,
         narrow_chart: drawn(Format::Narrow)?,
@@ -156,7 +156,7 @@ fn figures(record: &RunRecord) -> std::io::Result<Vec<Figure>> {
 fn settings(record: &RunRecord) -> Vec<(String, String)> {
     let manifest = &record.manifest;
     let model = &manifest.model;
-    let [height, width, channels] = model.input;
+    let [height, width, channels] = model.picture;
     let generations = match manifest.status {
         Status::Done => figures::count(manifest.generations.into()),
         Status::Running => format!(
@@ -178,7 +178,7 @@ fn settings(record: &RunRecord) -> Vec<(String, String)> {
         ("not classified again (equal to the parent)", figures::count(manifest.skipped)),
         ("model", format!("{} ({})", model.name, model.kind)),
         ("model SHA-256", model.sha256.clone()),
-        ("input", format!("{height} × {width} × {channels}, {} classes", model.labels.len())),
+        ("picture", format!("{height} × {width} × {channels}, {} classes", model.labels.len())),
         (
             "machine",
             format!(

@@ -10,7 +10,6 @@ mod curves;
 mod figures;
 pub mod gallery;
 pub mod html;
-pub mod image;
 #[cfg(test)]
 mod sample;
 mod text;
@@ -20,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::experiment::record::RunRecord;
 use crate::files;
-use image::Image;
+use crate::image::Image;
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +78,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
 
 /// Checks that every champion has a class, a picture and scores of the model's sizes.
 fn check(record: &RunRecord) -> Result<(), ReportError> {
-    let [height, width, channels] = record.manifest.model.input;
+    let [height, width, channels] = record.manifest.model.picture;
     let pixels = height.saturating_mul(width).saturating_mul(channels);
     let classes = record.manifest.model.labels.len();
     let history = record.history.iter().map(|row| row.class as usize);
@@ -104,6 +103,6 @@ fn check(record: &RunRecord) -> Result<(), ReportError> {
 
 /// The picture of a champion; the record must have passed [`check`].
 fn picture(record: &RunRecord, pixels: &[u8]) -> Image {
-    let [height, width, channels] = record.manifest.model.input;
+    let [height, width, channels] = record.manifest.model.picture;
     Image { width, height, channels, pixels: pixels.to_vec() }
 }

@@ -1,5 +1,7 @@
 //! Plausible run records for tests: smooth pictures and rising confidences.
 
+use std::collections::BTreeMap;
+
 use crate::experiment::record::{
     Champion, HistoryRow, MachineRecord, Manifest, ModelRecord, RunRecord, Status,
 };
@@ -25,7 +27,7 @@ pub(super) fn colour(classes: usize) -> RunRecord {
 fn record(
     preset: &str,
     model: &str,
-    input: [usize; 3],
+    picture: [usize; 3],
     labels: Vec<String>,
     children: u32,
     generations: u32,
@@ -61,7 +63,7 @@ fn record(
             confidence: last,
             generation: made,
             id: u64::from(made) * u64::from(children) + class as u64,
-            image: pattern(class, input).into(),
+            image: pattern(class, picture).into(),
             scores: scores.into(),
         });
     }
@@ -83,8 +85,10 @@ fn record(
                 name: model.into(),
                 sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
                 kind: "int8".into(),
-                input,
+                picture,
+                preprocessing: String::new(),
                 labels,
+                groups: BTreeMap::new(),
             },
             machine: MachineRecord {
                 os: "linux".into(),

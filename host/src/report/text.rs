@@ -13,7 +13,7 @@ use u8g2_fonts::FontRenderer;
 use u8g2_fonts::fonts;
 use u8g2_fonts::types::{FontColor, VerticalPosition};
 
-use super::image::Image;
+use crate::image::Image;
 
 /// Pixels of the bitmap per pixel of the image, in each direction.
 const OVERSAMPLING: usize = 2;

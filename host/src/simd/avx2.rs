@@ -3,6 +3,7 @@
 mod across_rows;
 mod along_depth;
 
+use mirage_core::colour::Colour;
 use mirage_core::genome::Genome;
 use mirage_core::image::Shape;
 use mirage_core::nn::{ForwardError, Kernel, Network, Scratch};
@@ -64,4 +65,10 @@ impl Kernel for Avx2 {
             }
         }
     }
+}
+
+/// [`Colour::to_rgb`].
+#[target_feature(enable = "avx2")]
+pub(super) fn to_rgb(colour: Colour, pixels: &mut [u8]) {
+    colour.to_rgb(pixels);
 }

@@ -12,8 +12,21 @@ use ureq::http::{Response, StatusCode, header};
 
 /// How often a broken connection is taken up again.
 const ATTEMPTS: u32 = 4;
-/// The pause before the second attempt; it doubles with each further one.
-const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The longest wait for anything to arrive.
+    pub(super) wait: Duration,
+    /// The pause before the second attempt; it doubles with each further one.
+    pub(super) pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { wait: Duration::from_secs(30), pause: Duration::from_millis(250) }
+    }
+}
 
 /// Why a download failed.
 #[derive(Debug)]
@@ -39,8 +52,8 @@ impl From<io::Error> for Failure {
 }
 
 /// A client with limits on every wait, but none on the whole transfer.
-pub(super) fn agent() -> Agent {
-    let wait = Some(Duration::from_secs(30));
+pub(super) fn agent(limits: Limits) -> Agent {
+    let wait = Some(limits.wait);
     Agent::config_builder()
         .http_status_as_error(false)
         .user_agent(concat!("mirage/", env!("CARGO_PKG_VERSION")))
@@ -55,20 +68,22 @@ pub(super) fn agent() -> Agent {
 /// Downloads `url` to `part`, after the bytes that `part` holds already if the server
 /// can continue there. A transfer that breaks is taken up again a few times.
 ///
-/// On success `part` is as long as the server's file; its content is not checked. On
-/// failure it holds what has arrived. More than `limit` bytes are refused.
+/// On success `part` is as long as the server's file, its content is not checked, and
+/// the result says whether it came whole, in one answer. On failure it holds what has
+/// arrived. More than `limit` bytes are refused, and none of them kept.
 pub(super) fn fetch(
     agent: &Agent,
+    limits: Limits,
     url: &str,
     part: &Path,
     limit: u64,
     progress: &ProgressBar,
-) -> Result<(), FetchError> {
-    let mut pause = PAUSE;
+) -> Result<bool, FetchError> {
+    let mut pause = limits.pause;
     let mut attempt = 1;
     loop {
         match transfer(agent, url, part, limit, progress) {
-            Ok(()) => return Ok(()),
+            Ok(start) => return Ok(start == 0),
             Err(Failure::Broken(_)) if attempt < ATTEMPTS => {
                 thread::sleep(pause);
                 pause *= 2;
@@ -80,14 +95,14 @@ pub(super) fn fetch(
     }
 }
 
-/// One request and what it brings.
+/// One request and what it brings; returns how many bytes were held before.
 fn transfer(
     agent: &Agent,
     url: &str,
     part: &Path,
     limit: u64,
     progress: &ProgressBar,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(part)?;
     if file.try_lock().is_err() {
         return Err(Failure::Final(FetchError::Remote(
@@ -105,7 +120,7 @@ fn transfer(
             }
             // Nothing is missing after what is held.
             StatusCode::RANGE_NOT_SATISFIABLE if range == format!("bytes */{held}") => {
-                return Ok(());
+                return Ok(held);
             }
             // The server sends the whole file.
             StatusCode::OK => {}
@@ -126,7 +141,8 @@ fn transfer(
     }
     file.set_len(start)?;
     file.seek(SeekFrom::Start(start))?;
-    receive(response, file, start, limit, progress)
+    receive(response, file, start, limit, progress)?;
+    Ok(start)
 }
 
 /// Sends a request for everything after the first `held` bytes.
@@ -168,19 +184,24 @@ fn receive(
     let expected = header_text(&response, header::CONTENT_LENGTH)
         .and_then(|length| length.parse::<u64>().ok())
         .map(|length| start.saturating_add(length));
-    let too_long =
-        || Failure::Final(FetchError::Remote(format!("the file is larger than {limit} bytes")));
-    if expected.is_some_and(|length| length > limit) {
-        return Err(too_long());
-    }
+    let too_long = |file: &File, found: &str| -> Result<(), Failure> {
+        file.set_len(0)?;
+        let reason = format!("the file has {found} bytes, at most {limit} are expected");
+        Err(Failure::Final(FetchError::Remote(reason)))
+    };
     if let Some(length) = expected {
+        if length > limit {
+            return too_long(&file, &length.to_string());
+        }
         progress.set_length(length);
     }
+    progress.set_position(start);
+    // What an earlier transfer brought says nothing about this one's speed.
+    progress.reset_eta();
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 16];
     let mut held = start;
     loop {
-        progress.set_position(held);
         let read = match body.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
@@ -189,9 +210,10 @@ fn receive(
         };
         held += read as u64;
         if held > limit {
-            return Err(too_long());
+            return too_long(&file, &format!("{held} or more"));
         }
         file.write_all(&buffer[..read])?;
+        progress.set_position(held);
     }
     match expected {
         Some(length) if held < length => {

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::*;
 
@@ -26,6 +27,16 @@ enum Manners {
     Wrong,
     /// A body without end, of unknown length.
     Endless,
+    /// Another beginning, broken off there; the rest is right, and so is the next whole file.
+    Changes,
+    /// The first answer falls silent after half of the file.
+    SilentOnce,
+    /// No answer.
+    Silent,
+    /// A few bytes at a time, never long after one another.
+    Slow,
+    /// The first request is sent elsewhere.
+    Redirects,
 }
 
 /// A server that holds one file; `requests` collects the range of each request, or "".
@@ -98,6 +109,30 @@ fn answer(
         Manners::Missing => head = "HTTP/1.1 404 Not Found\r\n".to_owned(),
         Manners::Busy => head = "HTTP/1.1 503 Service Unavailable\r\n".to_owned(),
         Manners::Wrong => body.fill(7),
+        Manners::Changes if first => {
+            body.truncate(total / 2);
+            body.fill(7);
+        }
+        Manners::SilentOnce if first => {
+            write!(stream, "{head}Content-Length: {length}\r\n\r\n")?;
+            stream.write_all(&body[..total / 2])?;
+            return until_hung_up(stream);
+        }
+        Manners::Silent => return until_hung_up(stream),
+        Manners::Slow => {
+            write!(stream, "{head}Content-Length: {length}\r\nConnection: close\r\n\r\n")?;
+            for bytes in body.chunks(total.div_ceil(10)) {
+                thread::sleep(LIMITS.wait / 5);
+                stream.write_all(bytes)?;
+            }
+            return Ok(());
+        }
+        Manners::Redirects if first => {
+            return stream.write_all(
+                b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\
+                  Content-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+        }
         Manners::Endless => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
             loop {
@@ -111,12 +146,35 @@ fn answer(
     stream.write_all(&body)
 }
 
+/// Waits for the client to give up.
+fn until_hung_up(mut stream: TcpStream) -> io::Result<()> {
+    stream.read(&mut [0]).map(|_| ())
+}
+
+/// Short enough for tests, long enough for a busy machine.
+const LIMITS: Limits =
+    Limits { wait: Duration::from_millis(500), pause: Duration::from_millis(10) };
+
 const PLAIN: &[u8] = b"eight by eight is sixty-four; the rest is noise 0123456789";
 const FILE: DataFile<'static> = DataFile {
     name: "digits.gz",
     size: PLAIN.len() as u64,
     md5: "1a27d683983a300d3d0538d66cbd0ebf",
 };
+
+/// The same content, to be fetched as it is.
+fn network(urls: &[&str]) -> Wanted<'static> {
+    Wanted {
+        folder: "models",
+        name: "small.onnx",
+        urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        size: PLAIN.len() as u64,
+        check: Check::Plain {
+            sha256: "6c0f41156587e4b8671035c6206844a82ce2398a480eaef51ddbfd15aff0809c",
+        },
+        command: "mirage models pull small".to_owned(),
+    }
+}
 
 fn compressed() -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -128,13 +186,13 @@ fn compressed() -> Vec<u8> {
 fn pull_from(servers: &[&Server], to: &Path) -> Result<Origin, PullError> {
     let mirrors: Vec<&str> = servers.iter().map(|server| server.base.as_str()).collect();
     let set = DataSet { name: "small", mirrors: &mirrors, files: &[FILE] };
-    let placed = pull(&set, to, None)?;
-    assert_eq!(placed.len(), 1);
-    assert_eq!(placed[0].path, to.join("small/digits.gz"));
-    inspect(&FILE, &placed[0].path).unwrap();
+    let file = set.wanted(&FILE);
+    let placed = place_within(&file, to, None, LIMITS)?;
+    assert_eq!(placed.path, to.join("small/digits.gz"));
+    inspect(&file, &placed.path).unwrap();
     let others: Vec<_> = fs::read_dir(to.join("small")).unwrap().collect();
     assert_eq!(others.len(), 1, "parts are left: {others:?}");
-    Ok(placed[0].origin)
+    Ok(placed.origin)
 }
 
 #[test]
@@ -251,7 +309,7 @@ fn copies_from_a_folder() {
         fs::write(from.path().join(name), bytes).unwrap();
         let placed = pull(&set, to.path(), Some(from.path())).unwrap();
         assert_eq!(placed[0].origin, Origin::Copied);
-        inspect(&FILE, &placed[0].path).unwrap();
+        inspect(&set.wanted(&FILE), &placed[0].path).unwrap();
         assert_eq!(pull(&set, to.path(), Some(from.path())).unwrap()[0].origin, Origin::Kept);
     }
 }
@@ -261,7 +319,7 @@ fn bad_copies_are_refused() {
     let set = DataSet { name: "small", mirrors: &[], files: &[FILE] };
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let message = pull(&set, to.path(), Some(from.path())).unwrap_err().to_string();
-    assert!(message.contains("no digits there or in its folder small"), "{message}");
+    assert!(message.contains("no digits.gz or digits there or in its folder small"), "{message}");
     let mut long = PLAIN.to_vec();
     long.push(0);
     let mut other = PLAIN.to_vec();
@@ -288,4 +346,93 @@ fn a_folder_that_cannot_be_made_is_named() {
     let set = DataSet { name: "small", mirrors: &[], files: &[FILE] };
     let message = pull(&set, to.path(), None).unwrap_err().to_string();
     assert!(message.starts_with("cannot use ") && message.contains("small"), "{message}");
+}
+
+/// Pulls a file that is not compressed from a server, and whatever is then in its folder.
+fn pull_network(server: &Server, to: &Path) -> (Result<Origin, PullError>, Vec<Vec<u8>>) {
+    let url = format!("{}some/where?download=true", server.base);
+    let result = place_within(&network(&[&url]), to, None, LIMITS).map(|placed| {
+        assert_eq!(placed.path, to.join("models/small.onnx"));
+        placed.origin
+    });
+    let files = fs::read_dir(to.join("models")).unwrap();
+    (result, files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect())
+}
+
+#[test]
+fn plain_files_come_through_what_networks_do() {
+    let half = format!("bytes={}-", PLAIN.len() / 2);
+    for (manners, requests) in [
+        (Manners::Good, vec![""]),
+        (Manners::DropsOnce, vec!["", &half]),
+        (Manners::SilentOnce, vec!["", &half]),
+        (Manners::Slow, vec![""]),
+        (Manners::Redirects, vec!["", ""]),
+        (Manners::Changes, vec!["", &half, ""]),
+    ] {
+        let server = Server::start(manners, PLAIN.to_vec());
+        let to = tempfile::tempdir().unwrap();
+        let (result, files) = pull_network(&server, to.path());
+        assert_eq!(result.unwrap(), Origin::Downloaded);
+        assert_eq!(files, [PLAIN]);
+        assert_eq!(server.requests(), requests);
+        assert_eq!(pull_network(&server, to.path()).0.unwrap(), Origin::Kept);
+    }
+}
+
+#[test]
+fn a_plain_part_is_continued_or_fetched_again() {
+    let half = PLAIN.len() / 2;
+    let from_half = format!("bytes={half}-");
+    for (part, manners, requests) in [
+        (&PLAIN[..half], Manners::Good, vec![from_half.as_str()]),
+        (&PLAIN[..half], Manners::NoRanges, vec![from_half.as_str()]),
+        (&[7; 29][..half], Manners::Good, vec![from_half.as_str(), ""]),
+    ] {
+        let server = Server::start(manners, PLAIN.to_vec());
+        let to = tempfile::tempdir().unwrap();
+        fs::create_dir(to.path().join("models")).unwrap();
+        fs::write(to.path().join("models/small.onnx.1.part"), part).unwrap();
+        let (result, files) = pull_network(&server, to.path());
+        assert_eq!(result.unwrap(), Origin::Downloaded);
+        assert_eq!(files, [PLAIN]);
+        assert_eq!(server.requests(), requests);
+    }
+}
+
+#[test]
+fn other_plain_files_are_refused_and_not_kept() {
+    let longer = [PLAIN, b"!"].concat();
+    for (manners, content, requests, words) in [
+        (Manners::Wrong, PLAIN, 1, ["SHA-256 ", " instead of "]),
+        (Manners::Good, &longer, 1, ["has 59 bytes", "58 are expected"]),
+        (Manners::Good, &PLAIN[1..], 1, ["57 bytes", "instead of 58"]),
+        (Manners::Endless, PLAIN, 1, ["or more", "58 are expected"]),
+        (Manners::Missing, PLAIN, 1, ["404", "--from DIR"]),
+        (Manners::Silent, PLAIN, 4, ["timeout", "--from DIR"]),
+    ] {
+        let server = Server::start(manners, content.to_vec());
+        let to = tempfile::tempdir().unwrap();
+        let (result, files) = pull_network(&server, to.path());
+        let message = result.unwrap_err().to_string();
+        for word in words.iter().chain(&["small.onnx", "mirage models pull small"]) {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+        assert!(!message.contains('\n'), "{message}");
+        assert!(files.is_empty(), "{message}: {files:?}");
+        assert_eq!(server.requests().len(), requests, "{message}");
+    }
+}
+
+#[test]
+fn a_file_without_an_address_is_copied() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = network(&[]);
+    let message = place(&file, to.path(), None).unwrap_err().to_string();
+    assert!(message.contains("small.onnx") && message.contains("--from DIR"), "{message}");
+    fs::create_dir(from.path().join("models")).unwrap();
+    fs::write(from.path().join("models/small.onnx"), PLAIN).unwrap();
+    let placed = place(&file, to.path(), Some(from.path())).unwrap();
+    assert_eq!(placed.origin, Origin::Copied);
+    assert_eq!(fs::read(placed.path).unwrap(), PLAIN);
 }

@@ -1,13 +1,26 @@
-//! Grey and colour images of 8 bits per channel, to and from PNG.
+//! Grey and colour images of 8 bits per channel: read from PNG and JPEG, brought to a size,
+//! written as PNG.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use exif::{In, Reader, Tag};
+use fast_image_resize::images::{Image as Target, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use png::{BitDepth, ColorType, Decoder, DecodingError, Encoder, Limits, Transformations};
+use serde::Deserialize;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use crate::files;
 
 /// Largest width and height that [`Image::open`] accepts, in pixels.
-pub const MAX_SIDE: usize = 4096;
+pub const MAX_SIDE: usize = 8192;
+
+/// Largest file that [`Image::open`] reads, bytes.
+const MAX_FILE: u64 = 1 << 28;
 
 /// An image in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,22 +35,35 @@ pub struct Image {
     pub pixels: Vec<u8>,
 }
 
-/// Why a PNG file could not be read.
+/// How an image gets another height and width.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// The proportions are kept: what stands out after scaling is cut off on both sides.
+    #[default]
+    Cover,
+    /// Both sides are scaled, whatever that does to the proportions, as Caffe's tools do.
+    Squash,
+}
+
+/// Why an image file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The file could not be opened or read.
-    #[error("cannot read {}: {source}; name a PNG file", path.display())]
+    #[error("cannot read {}: {source}; name a PNG or JPEG file", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is no PNG, or a damaged one.
-    #[error("{}: not a valid PNG image ({reason}); convert or copy it again", path.display())]
+    /// The file is no PNG or JPEG image, or a damaged one.
+    #[error("{}: not a valid {format} image ({reason}); convert or copy it again", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
+        /// What it seems to be.
+        format: &'static str,
         /// What the decoder said.
         reason: String,
     },
@@ -47,41 +73,58 @@ pub enum ImageError {
         /// The file.
         path: PathBuf,
         /// Its width in pixels.
-        width: u32,
+        width: usize,
         /// Its height in pixels.
-        height: u32,
+        height: usize,
     },
 }
 
+/// An image that cannot be decoded.
+enum Unread {
+    Malformed(String),
+    TooLarge(usize, usize),
+}
+
 impl Image {
-    /// Reads a PNG file of any kind.
+    /// Reads a PNG or JPEG file, told apart by their first bytes.
     ///
-    /// Palettes are looked up, fewer bits are scaled to 8, of 16 bits the upper 8 are
-    /// kept, and transparent pixels are laid over black. Of an animation the first
-    /// frame is read. The size is checked before memory is taken for the pixels.
+    /// PNG: palettes are looked up, fewer bits are scaled to 8, of 16 bits the upper 8 are
+    /// kept, and transparent pixels are laid over black; of an animation the first frame is
+    /// read. JPEG: grey or colour (not CMYK), turned upright as its EXIF data say. Colour
+    /// profiles are not applied. The size is checked before memory is taken for the pixels,
+    /// and half an image is an error.
     ///
     /// # Errors
     /// [`ImageError`], naming the file.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let fail = |error| decoding_error(path, error);
-        let file = File::open(path)
+        let bytes = files::read(path, MAX_FILE)
             .map_err(|source| ImageError::Read { path: path.to_owned(), source })?;
+        let (format, image) = match bytes.as_slice() {
+            [0xFF, 0xD8, ..] => ("JPEG", Self::from_jpeg(&bytes)),
+            [0x89, b'P', b'N', b'G', ..] => ("PNG", Self::from_png(&bytes)),
+            _ => ("PNG or JPEG", Err(Unread::Malformed("it begins like neither".to_owned()))),
+        };
+        image.map_err(|error| match error {
+            Unread::Malformed(reason) => {
+                ImageError::Malformed { path: path.to_owned(), format, reason }
+            }
+            Unread::TooLarge(width, height) => {
+                ImageError::TooLarge { path: path.to_owned(), width, height }
+            }
+        })
+    }
+
+    fn from_png(bytes: &[u8]) -> Result<Self, Unread> {
         // Twice the pixels: the decoder also holds what it inflates.
         let limits = Limits { bytes: 2 * 4 * MAX_SIDE * MAX_SIDE };
-        let mut decoder = Decoder::new_with_limits(BufReader::new(file), limits);
+        let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), limits);
         decoder.set_transformations(Transformations::normalize_to_color8());
-        let (width, height) = {
-            let header = decoder.read_header_info().map_err(fail)?;
-            (header.width, header.height)
-        };
-        if width.max(height) as usize > MAX_SIDE {
-            return Err(ImageError::TooLarge { path: path.to_owned(), width, height });
-        }
-        let mut reader = decoder.read_info().map_err(fail)?;
-        let size =
-            reader.output_buffer_size().ok_or_else(|| fail(DecodingError::LimitsExceeded))?;
+        let header = decoder.read_header_info()?;
+        check_size(header.width as usize, header.height as usize)?;
+        let mut reader = decoder.read_info()?;
+        let size = reader.output_buffer_size().ok_or(DecodingError::LimitsExceeded)?;
         let mut bytes = vec![0; size];
-        let frame = reader.next_frame(&mut bytes).map_err(fail)?;
+        let frame = reader.next_frame(&mut bytes)?;
         bytes.truncate(frame.buffer_size());
 
         let (channels, alpha) = match frame.color_type {
@@ -90,12 +133,106 @@ impl Image {
             ColorType::Rgb => (3, false),
             ColorType::Rgba => (3, true),
             ColorType::Indexed => {
-                let reason = "a palette that could not be looked up".to_owned();
-                return Err(ImageError::Malformed { path: path.to_owned(), reason });
+                return Err(Unread::Malformed("a palette that could not be looked up".to_owned()));
             }
         };
         let pixels = if alpha { over_black(&bytes, channels) } else { bytes };
         Ok(Self { width: frame.width as usize, height: frame.height as usize, channels, pixels })
+    }
+
+    fn from_jpeg(bytes: &[u8]) -> Result<Self, Unread> {
+        let broken = |error: zune_jpeg::errors::DecodeErrors| {
+            Unread::Malformed(error.to_string().replace('\n', " "))
+        };
+        // The size is checked here, where it can be named.
+        let options = DecoderOptions::default()
+            .set_strict_mode(true)
+            .set_max_width(usize::from(u16::MAX))
+            .set_max_height(usize::from(u16::MAX));
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        decoder.decode_headers().map_err(broken)?;
+        let (width, height) = decoder.dimensions().unwrap_or_default();
+        check_size(width, height)?;
+        let (channels, space) = match decoder.input_colorspace() {
+            Some(ColorSpace::Luma) => (1, ColorSpace::Luma),
+            Some(ColorSpace::YCbCr | ColorSpace::RGB) => (3, ColorSpace::RGB),
+            _ => return Err(Unread::Malformed("neither grey nor RGB, perhaps CMYK".to_owned())),
+        };
+        decoder.set_options(options.jpeg_set_out_colorspace(space));
+        let pixels = decoder.decode().map_err(broken)?;
+        let image = Self { width, height, channels, pixels };
+        Ok(decoder.exif().map_or(image.clone(), |exif| image.upright(orientation(exif))))
+    }
+
+    /// The image as a camera's orientation, 1 to 8, says that it is to be seen.
+    ///
+    /// CIPA DC-008 (Exif 2.32), tag 0x0112.
+    fn upright(self, orientation: u32) -> Self {
+        let (width, height) = (self.width, self.height);
+        let turned = orientation >= 5;
+        let (new_width, new_height) = if turned { (height, width) } else { (width, height) };
+        let mut pixels = Vec::with_capacity(self.pixels.len());
+        for y in 0..new_height {
+            for x in 0..new_width {
+                let (right, below) = (new_width - 1 - x, new_height - 1 - y);
+                let (column, row) = match orientation {
+                    2 => (right, y),
+                    3 => (right, below),
+                    4 => (x, below),
+                    5 => (y, x),
+                    6 => (y, right),
+                    7 => (below, right),
+                    8 => (below, x),
+                    _ => return self,
+                };
+                let at = (row * width + column) * self.channels;
+                pixels.extend_from_slice(&self.pixels[at..at + self.channels]);
+            }
+        }
+        Self { width: new_width, height: new_height, channels: self.channels, pixels }
+    }
+
+    /// The image in grey (`channels` 1; the luma of ITU-R BT.601, which leaves grey as it
+    /// is) or in colour (3).
+    #[must_use]
+    pub fn with_channels(self, channels: usize) -> Self {
+        let pixels = match (self.channels, channels) {
+            (3, 1) => {
+                let luma = |p: &[u8; 3]| {
+                    let [r, g, b] = p.map(u32::from);
+                    ((299 * r + 587 * g + 114 * b + 500) / 1000) as u8
+                };
+                self.pixels.as_chunks().0.iter().map(luma).collect()
+            }
+            (1, 3) => self.pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
+            _ => return self,
+        };
+        Self { channels, pixels, ..self }
+    }
+
+    /// The image at another size, by a triangle filter as wide as the larger of the two
+    /// pixels, so that what is too fine for the new size does not alias. An image of that
+    /// size stays as it is.
+    ///
+    /// # Errors
+    /// If `pixels` does not have the length that the other fields ask for.
+    pub fn fitted(self, width: usize, height: usize, resize: Resize) -> Result<Self, String> {
+        if (self.width, self.height) == (width, height) {
+            return Ok(self);
+        }
+        let kind = if self.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+        let side = |n: usize| u32::try_from(n).map_err(|error| error.to_string());
+        let source = ImageRef::new(side(self.width)?, side(self.height)?, &self.pixels, kind)
+            .map_err(|error| error.to_string())?;
+        let mut target = Target::new(side(width)?, side(height)?, kind);
+        let filter = ResizeAlg::Convolution(FilterType::Bilinear);
+        let options = ResizeOptions::new().resize_alg(filter);
+        let options = match resize {
+            Resize::Cover => options.fit_into_destination(Some((0.5, 0.5))),
+            Resize::Squash => options,
+        };
+        Resizer::new().resize(&source, &mut target, &options).map_err(|error| error.to_string())?;
+        Ok(Self { width, height, channels: self.channels, pixels: target.into_vec() })
     }
 
     /// The image as the bytes of a PNG file; the same image gives the same bytes.
@@ -177,14 +314,24 @@ fn over_black(bytes: &[u8], channels: usize) -> Vec<u8> {
         .collect()
 }
 
-fn decoding_error(path: &Path, error: DecodingError) -> ImageError {
-    let path = path.to_owned();
-    match error {
-        DecodingError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
-            ImageError::Read { path, source }
-        }
-        other => ImageError::Malformed { path, reason: other.to_string() },
+impl From<DecodingError> for Unread {
+    fn from(error: DecodingError) -> Self {
+        Self::Malformed(error.to_string())
     }
+}
+
+fn check_size(width: usize, height: usize) -> Result<(), Unread> {
+    if width.max(height) > MAX_SIDE {
+        return Err(Unread::TooLarge(width, height));
+    }
+    Ok(())
+}
+
+/// How a camera was held, as its EXIF data say; 1, upright, if they do not.
+fn orientation(exif: &[u8]) -> u32 {
+    let data = Reader::new().read_raw(exif.to_vec()).ok();
+    let field = data.as_ref().and_then(|data| data.get_field(Tag::Orientation, In::PRIMARY));
+    field.and_then(|field| field.value.get_uint(0)).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -252,8 +399,8 @@ mod tests {
         let crc = crc32fast::hash(&huge[12..29]);
         huge[29..33].copy_from_slice(&crc.to_be_bytes());
         for (bytes, word) in [
-            (&b"GIF89a"[..], "not a valid PNG"),
-            (&[], "not a valid PNG"),
+            (&b"GIF89a"[..], "not a valid PNG or JPEG"),
+            (&[], "not a valid PNG or JPEG"),
             (&good[..good.len() - 20], "not a valid PNG"),
             (&huge, "1000000 × 1 pixels"),
         ] {

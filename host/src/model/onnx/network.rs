@@ -1,0 +1,351 @@
+//! An ONNX network that turns float tensors into float tensors, run by tract.
+//!
+//! The body runs one input at a time: tract is fastest with a concrete batch of one. The
+//! dense head runs over [`BATCH`] inputs at a time, always: an output's last bits depend on
+//! the shape that was multiplied, so that every shape is fixed and an input's output
+//! depends on that input alone.
+
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+
+use mirage_core::image::Shape;
+use tract_onnx::Onnx;
+use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::prelude::{
+    Datum, Framework, InferenceFact, InferenceModelExt, IntoRunnable, Tensor, TractError,
+    TypedModel, TypedRunnableModel, tvec,
+};
+
+use tract_onnx::tract_core::plan;
+
+use super::operators;
+use super::split::split_head;
+
+/// Inputs that pass the dense head together.
+pub const BATCH: usize = 20;
+
+/// A network with one image as input and one value per class as output.
+pub struct OnnxNetwork {
+    input: Shape,
+    classes: usize,
+    body: Stage,
+    head: Option<Stage>,
+}
+
+/// A part of a network, ready to run over a fixed number of rows.
+struct Stage {
+    plan: Arc<TypedRunnableModel>,
+    input: Vec<usize>,
+    /// Values that one row becomes.
+    outputs: usize,
+}
+
+impl std::fmt::Debug for OnnxNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OnnxNetwork")
+            .field("input", &self.input)
+            .field("classes", &self.classes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OnnxNetwork {
+    /// Checks and optimises a network.
+    ///
+    /// # Errors
+    /// In one line, what is wrong with it: it has no graph, more than one input, an input
+    /// other than float [N, 1 or 3, height, width], an operator that tract does not know
+    /// (named, with its node), or an output other than [N, classes] with two classes.
+    pub fn from_proto(proto: ModelProto) -> Result<Self, String> {
+        guard(|| Self::build(proto))?
+    }
+
+    fn build(mut proto: ModelProto) -> Result<Self, String> {
+        let mut framework = tract_onnx::onnx().with_ignore_value_info(true);
+        operators::register(&mut framework);
+        let input = input_shape(&proto)?;
+        check_operators(&proto, &framework)?;
+        let head = split_head(&mut proto);
+        let image = vec![1, input.channels, input.height, input.width];
+        let body = Stage::new(&framework, proto, image)?;
+        let head = match head {
+            Some(head) => Some(Stage::new(&framework, head, vec![BATCH, body.outputs])?),
+            None => None,
+        };
+        let classes = head.as_ref().unwrap_or(&body).outputs;
+        if classes < 2 {
+            return Err(format!("an output of {classes} values is no score of classes"));
+        }
+        Ok(Self { input, classes, body, head })
+    }
+
+    /// Shape of one input.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// Values that one input becomes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// How long each node takes, the body's over one input and the head's over [`BATCH`].
+    ///
+    /// # Errors
+    /// If tract fails.
+    pub fn profile(&self) -> Result<[Vec<NodeTime>; 2], String> {
+        let failed = |error: TractError| one_line(&error);
+        let head = self.head.as_ref().map(Stage::profile).transpose().map_err(failed)?;
+        Ok([self.body.profile().map_err(failed)?, head.unwrap_or_default()])
+    }
+
+    /// The network as one thread runs it, with its own memory.
+    pub fn session(&self) -> Session<'_> {
+        let features = self.head.as_ref().map_or(0, |head| BATCH * head.row());
+        Session { network: self, features: vec![0.0; features] }
+    }
+}
+
+impl Stage {
+    /// Optimises a part of a network for inputs of the shape `input`, rows first.
+    fn new(framework: &Onnx, proto: ModelProto, input: Vec<usize>) -> Result<Self, String> {
+        let fact = InferenceFact::dt_shape(f32::datum_type(), &input);
+        let model = framework
+            .model_for_proto_model(&proto)
+            .and_then(|model| model.with_input_fact(0, fact))
+            .and_then(InferenceModelExt::into_typed);
+        drop(proto);
+        let optimise = |mut model: TypedModel| {
+            model.declutter()?;
+            operators::replace(&mut model)?;
+            model.optimize()?;
+            model.into_runnable()
+        };
+        let plan = model
+            .and_then(optimise)
+            .map_err(|error| format!("tract cannot run this network: {}", one_line(&error)))?;
+        let output = plan.model().output_fact(0).map_err(|error| one_line(&error))?;
+        match output.shape.as_concrete() {
+            Some(&[rows, outputs, ref rest @ ..])
+                if rows == input[0]
+                    && rest.iter().all(|&size| size == 1)
+                    && output.datum_type == f32::datum_type() =>
+            {
+                Ok(Self { plan, input, outputs })
+            }
+            _ => Err(format!("its output is {output:?} instead of float [N, classes]")),
+        }
+    }
+
+    /// Values of one row of input.
+    fn row(&self) -> usize {
+        self.input[1..].iter().product()
+    }
+
+    /// Runs all rows; `outputs` may take only the first few.
+    fn run(&self, inputs: &[f32], outputs: &mut [f32]) -> Result<(), String> {
+        let run = || -> Result<(), TractError> {
+            let input = Tensor::from_shape(&self.input, inputs)?;
+            let results = self.plan.run(tvec!(input.into()))?;
+            let result = results[0].try_as_plain_ram()?;
+            outputs.copy_from_slice(&result.as_slice::<f32>()?[..outputs.len()]);
+            Ok(())
+        };
+        guard(run)?.map_err(|error| one_line(&error))
+    }
+
+    /// The time that each node takes to run over zeros.
+    fn profile(&self) -> Result<Vec<NodeTime>, TractError> {
+        let mut times = Vec::new();
+        let input = Tensor::zero::<f32>(&self.input)?;
+        self.plan.spawn()?.run_plan_with_eval(
+            tvec!(input.into()),
+            |context, state, node, inputs| {
+                let start = Instant::now();
+                let result = plan::eval(context, state, node, inputs);
+                let (operator, name) = (node.op.name().into_owned(), node.name.clone());
+                times.push(NodeTime { operator, name, time: start.elapsed() });
+                result
+            },
+        )?;
+        Ok(times)
+    }
+}
+
+/// How long one node of a network took.
+#[derive(Clone, Debug)]
+pub struct NodeTime {
+    /// What it does, as tract calls it.
+    pub operator: String,
+    /// Its name.
+    pub name: String,
+    /// For one input in the body, for [`BATCH`] in the head.
+    pub time: Duration,
+}
+
+/// An [`OnnxNetwork`] in use by one thread.
+#[derive(Debug)]
+pub struct Session<'a> {
+    network: &'a OnnxNetwork,
+    /// What the body made of a batch of inputs.
+    features: Vec<f32>,
+}
+
+impl Session<'_> {
+    /// The network's output, as it is, for any number of inputs: `inputs` [N, channels,
+    /// height, width], `outputs` [N, classes]. An input's output depends on nothing else,
+    /// bit for bit.
+    ///
+    /// # Errors
+    /// If the lengths do not match each other, or tract fails.
+    pub fn run(&mut self, inputs: &[f32], outputs: &mut [f32]) -> Result<(), String> {
+        let OnnxNetwork { body, head, classes, .. } = self.network;
+        let count = outputs.len() / classes;
+        if inputs.len() != count * body.row() || outputs.len() != count * classes {
+            let (values, outputs) = (inputs.len(), outputs.len());
+            return Err(format!("{values} input and {outputs} output values do not match it"));
+        }
+        let Some(head) = head else {
+            let images = inputs.chunks_exact(body.row());
+            return images
+                .zip(outputs.chunks_exact_mut(*classes))
+                .try_for_each(|(image, output)| body.run(image, output));
+        };
+        let batches = inputs.chunks(BATCH * body.row()).zip(outputs.chunks_mut(BATCH * classes));
+        for (images, outputs) in batches {
+            let mut rows = self.features.chunks_exact_mut(head.row());
+            for (image, row) in images.chunks_exact(body.row()).zip(&mut rows) {
+                body.run(image, row)?;
+            }
+            rows.for_each(|row| row.fill(0.0));
+            head.run(&self.features, outputs)?;
+        }
+        Ok(())
+    }
+}
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls tract, which panics on some damaged networks: such a panic becomes an error, and
+/// prints nothing.
+pub(super) fn guard<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !IS_GUARDED.get() {
+                report(panic);
+            }
+        }));
+    });
+    let outer = IS_GUARDED.replace(true);
+    // Nothing that the call was changing is used after a panic.
+    let result = panic::catch_unwind(AssertUnwindSafe(call));
+    IS_GUARDED.set(outer);
+    result.map_err(|_| "tract cannot run this network: it is damaged or not supported".to_owned())
+}
+
+/// The shape of the one input that is not a constant: [N, channels, height, width].
+pub(super) fn input_shape(proto: &ModelProto) -> Result<Shape, String> {
+    use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimValue;
+    use tract_onnx::pb::type_proto::Value::TensorType;
+
+    let graph = proto.graph.as_ref().ok_or("no graph")?;
+    let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
+    let mut inputs = graph.input.iter().filter(|input| !is_constant(&input.name));
+    let (Some(input), None) = (inputs.next(), inputs.next()) else {
+        return Err("the network needs exactly one input".to_owned());
+    };
+    let Some(TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(format!("input {:?} is no tensor", input.name));
+    };
+    let dimensions = tensor.shape.as_ref().map(|shape| shape.dim.as_slice()).unwrap_or_default();
+    let fixed = |index: usize| match dimensions.get(index).and_then(|d| d.value.as_ref()) {
+        Some(DimValue(size)) => usize::try_from(*size).ok().filter(|s| (1..=4096).contains(s)),
+        _ => None,
+    };
+    let is_float = tensor.elem_type == DataType::Float as i32;
+    match (dimensions.len(), fixed(1), fixed(2), fixed(3)) {
+        (4, Some(channels @ (1 | 3)), Some(height), Some(width)) if is_float => {
+            Ok(Shape { height, width, channels })
+        }
+        _ => Err(format!(
+            "input {:?} is not float [N, 1 or 3, height, width] with fixed sizes",
+            input.name
+        )),
+    }
+}
+
+/// Checks that tract knows every operator.
+fn check_operators(proto: &ModelProto, framework: &Onnx) -> Result<(), String> {
+    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
+    for node in nodes {
+        if !framework.op_register.0.contains_key(&node.op_type) {
+            let name = [&node.name].into_iter().chain(&node.output).find(|name| !name.is_empty());
+            let name = name.map_or("", String::as_str);
+            return Err(format!("operator {} of node {name:?} is not supported", node.op_type));
+        }
+    }
+    Ok(())
+}
+
+/// A tract error, whose causes fill many lines, as one.
+pub(super) fn one_line(error: &TractError) -> String {
+    let causes: Vec<String> = error.chain().map(|cause| cause.to_string()).collect();
+    causes.join(": ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use reference::onnx;
+    use reference::rng::SplitMix64;
+
+    use super::*;
+
+    /// Numbers that look random, one set per seed.
+    fn inputs(network: &OnnxNetwork, count: usize, seed: u64) -> Vec<f32> {
+        let mut random = SplitMix64 { x: seed };
+        let unit = move || (random.draw() >> 40) as f32 / (1 << 24) as f32;
+        let mut unit = unit;
+        (0..count * network.input().len()).map(|_| unit() * 255.0 - 120.0).collect()
+    }
+
+    fn run(network: &OnnxNetwork, inputs: &[f32]) -> Vec<f32> {
+        let count = inputs.len() / network.input().len();
+        let mut outputs = vec![f32::NAN; count * network.classes()];
+        network.session().run(inputs, &mut outputs).expect("lengths that match");
+        outputs
+    }
+
+    #[test]
+    fn an_output_depends_on_its_input_alone() {
+        for proto in [onnx::alexnet(16, 1), onnx::zoo_caffenet(16, 2)] {
+            let network = OnnxNetwork::from_proto(proto).expect("a network that is whole");
+            assert!(network.head.is_some());
+            let (length, classes) = (network.input().len(), network.classes());
+            let many = inputs(&network, 2 * BATCH + 3, 3);
+            let all = run(&network, &many);
+            for (index, expected) in all.chunks(classes).enumerate() {
+                let image = &many[index * length..][..length];
+                assert!(run(&network, image) == expected, "alone, {index}");
+            }
+            for shift in 1..BATCH {
+                let rows = run(&network, &many[shift * length..]);
+                assert!(rows == all[shift * classes..], "moved by {shift}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_inside_is_an_error() {
+        let array = [0_u8; 2];
+        let index = std::hint::black_box(2);
+        assert!(guard(|| array[index]).is_err());
+        assert_eq!(guard(|| 1), Ok(1));
+    }
+}

@@ -1,0 +1,137 @@
+//! Local response normalisation over neighbouring channels.
+//!
+//! y = x / (bias + alpha / size · Σ x²)^beta, the sum over the `size` channels around x's
+//! own. tract's takes more than half of AlexNet's time: it indexes element by element, and
+//! takes a power of each.
+
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
+
+/// Pixels whose sums are made together: a few planes of them stay in the first-level cache.
+const PIXELS: usize = 256;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Lrn {
+    alpha: f32,
+    beta: f32,
+    bias: f32,
+    size: usize,
+}
+
+impl Eq for Lrn {}
+
+/// The ONNX operator LRN.
+pub(super) fn read(
+    _: &ParsingContext<'_>,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let lrn = Lrn {
+        alpha: node.get_attr_opt("alpha")?.unwrap_or(1e-4),
+        beta: node.get_attr_opt("beta")?.unwrap_or(0.75),
+        bias: node.get_attr_opt("bias")?.unwrap_or(1.0),
+        size: node.get_attr("size")?,
+    };
+    Ok((expand(lrn), vec![]))
+}
+
+impl Lrn {
+    /// Normalises one image of `channels` planes of `plane` pixels.
+    fn image(&self, input: &[f32], output: &mut [f32], plane: usize) {
+        let channels = input.len() / plane;
+        let scale = self.alpha / self.size as f32;
+        let (before, after) = ((self.size - 1) / 2, self.size / 2);
+        for start in (0..plane).step_by(PIXELS) {
+            let length = PIXELS.min(plane - start);
+            let mut sums = [0.0; PIXELS];
+            for channel in 0..channels {
+                let sums = &mut sums[..length];
+                sums.fill(0.0);
+                for near in channel.saturating_sub(before)..channels.min(channel + after + 1) {
+                    let values = &input[near * plane + start..][..length];
+                    for (sum, value) in sums.iter_mut().zip(values) {
+                        *sum += value * value;
+                    }
+                }
+                let at = channel * plane + start;
+                let values = &input[at..][..length];
+                let outputs = &mut output[at..][..length];
+                if self.beta == 0.75 {
+                    for ((y, x), sum) in outputs.iter_mut().zip(values).zip(sums) {
+                        let root = (self.bias + scale * *sum).sqrt();
+                        *y = x / (root * root.sqrt());
+                    }
+                } else {
+                    for ((y, x), sum) in outputs.iter_mut().zip(values).zip(sums) {
+                        *y = x / (self.bias + scale * *sum).powf(self.beta);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Expansion for Lrn {
+    fn name(&self) -> StaticName {
+        "Lrn".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 1)?;
+        check_output_arity(outputs, 1)?;
+        solver.equals(&inputs[0].datum_type, f32::datum_type())?;
+        solver.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
+        solver.equals(&inputs[0].shape, &outputs[0].shape)
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        model.wire_node(prefix, self.clone(), inputs)
+    }
+}
+
+impl Op for Lrn {
+    fn name(&self) -> StaticName {
+        "Lrn".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Lrn {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = args_1!(inputs);
+        let shape = input.shape();
+        let mut output = Tensor::zero::<f32>(shape)?;
+        let plane: usize = shape[2..].iter().product();
+        let image = shape[1] * plane;
+        let inputs = input.try_as_plain_ram()?;
+        let inputs = inputs.as_slice::<f32>()?.chunks_exact(image);
+        let mut outputs = output.try_as_plain_ram_mut()?;
+        let outputs = outputs.as_slice_mut::<f32>()?.chunks_exact_mut(image);
+        for (input, output) in inputs.zip(outputs) {
+            self.image(input, output, plane);
+        }
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for Lrn {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(inputs[0].without_value()))
+    }
+
+    as_op!();
+}
