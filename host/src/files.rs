@@ -133,8 +133,8 @@ mod tests {
         let path = folder.path().join("file");
         write(&path, b"one").unwrap();
         write(&path, b"two").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [path, previous] = ["file", "previous"].map(|name| folder.path().join(name));
         let put = |text: &str| replace(&path, Some(&previous), |f| f.write_all(text.as_bytes()));
-        let texts = || [&path, &previous].map(|path| std::fs::read_to_string(path).ok());
+        let texts = || [&path, &previous].map(|path| fs::read_to_string(path).ok());
         put("one").unwrap();
         assert_eq!(texts(), [Some("one".into()), None]);
         put("two").unwrap();
@@ -169,7 +169,7 @@ mod tests {
         };
         assert!(replace(&path, Some(&previous), full).is_err());
         assert_eq!(texts(), [Some("three".into()), Some("two".into())]);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -291,6 +291,7 @@ mod tests {
     use super::*;
     use crate::genome::HeapDirect;
     use mirage_core::evolve::DIRECT;
+    use mirage_core::genome::Pixels;
     use mirage_core::rng::Stream;
 
     const SHAPE: Shape = Shape { height: 8, width: 8, channels: 3 };

@@ -2,6 +2,18 @@
 //!
 //! The children of a generation are made, drawn and classified in any order, and
 //! told to the archive in index order: the result does not depend on the threads.
+//!
+//! Memory does not grow with generations. Apart from the network, a run of C classes and N
+//! children with pictures of P bytes needs at most
+//!
+//! * C · (G + P + 4·C) bytes for the elites: their genomes of G bytes (G = P for direct
+//!   ones, 4.4 KB for CPPNs in colour), pictures and scores, those of an individual with
+//!   many classes once;
+//! * N · (G + P + 4·C) bytes for the children of a generation;
+//! * when a run goes on, before its first children, C · G bytes for the checkpoint.
+//!
+//! With 1000 classes, 200 children and pictures of 256×256×3 bytes that is 240 MB for
+//! CPPNs and 480 MB for direct genomes, if no two classes share an elite.
 
 use std::collections::HashMap;
 use std::ops::Range;

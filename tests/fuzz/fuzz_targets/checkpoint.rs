@@ -24,6 +24,18 @@ mod experiment {
     }
 }
 
+#[allow(dead_code)]
+#[path = "../../../host/src/model"]
+mod model {
+    mod crops;
+
+    pub use crops::Crops;
+
+    /// Stands for the sets of classes of a manifest, which a checkpoint does not have.
+    #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+    pub struct Classes;
+}
+
 const IDENTITY: &str = "run";
 const CLASSES: usize = 3;
 
