@@ -198,7 +198,7 @@ fn damaged_manifests_are_refused() {
     place.refuse(RESUME, &["run/checkpoint.bin", "seed 4", "seed 5"]);
     // What is the model's to say is not believed.
     let mut manifest: serde_json::Value = serde_json::from_str(&good).unwrap();
-    manifest["model"]["input"] = serde_json::json!([99_999_999, 99_999_999, 3]);
+    manifest["model"]["picture"] = serde_json::json!([99_999_999, 99_999_999, 3]);
     manifest["model"]["labels"] = serde_json::json!([]);
     place.write("run/run.json", manifest.to_string());
     place.succeed("report run");
