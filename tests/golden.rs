@@ -3,6 +3,7 @@
 //! `data/golden.csv` holds them; `firmware/tests/golden.rs` holds a device to the same
 //! table. A changed digest is a changed behaviour: the commit says why.
 
+use mirage::experiment::checkpoint::Pace;
 use mirage::experiment::folder::Folder;
 use mirage::experiment::plan::Plan;
 use mirage::experiment::run::{self, Work};
@@ -31,12 +32,13 @@ fn table() -> Vec<Golden> {
 fn digest(plan: &Plan, model: &Model, threads: usize, interrupted: bool) -> String {
     let parent = tempfile::tempdir().unwrap();
     let folder = Folder::new(parent.path().join("run"));
+    let (pace, interrupt) = (Pace::default(), Interrupt::default());
     if interrupted {
         let first = Plan { generations: plan.generations / 2, ..plan.clone() };
-        let work = Work { threads, resume: false, interrupt: Interrupt::default() };
+        let work = Work { threads, resume: false, pace, interrupt: interrupt.clone() };
         run::run(&first, model, &folder, &work, &mut |_| {}).unwrap();
     }
-    let work = Work { threads, resume: interrupted, interrupt: Interrupt::default() };
+    let work = Work { threads, resume: interrupted, pace, interrupt };
     let (summary, _) = run::run(plan, model, &folder, &work, &mut |_| {}).unwrap();
     summary.digest
 }

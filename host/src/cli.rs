@@ -1,7 +1,8 @@
 //! The command line: what there is to type, and what comes back to the shell.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0
-//! done, 1 ran and the answer is no, 2 error.
+//! done, 1 ran and the answer is no, 2 error, 130 stopped by Ctrl-C or another signal that
+//! asks programs to stop, after what was done is saved.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::commands::{
     Answer, classify, completions, data, device, evolve, models, quantize, report, train,
 };
+use crate::interrupt::Interrupt;
 
 /// Evolves images that mean nothing to a person and that a neural network is sure of.
 #[derive(Debug, Parser)]
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
     match perform(cli.command) {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::FAILURE,
+        Ok(Answer::Interrupted) => ExitCode::from(Interrupt::EXIT_CODE),
         Err(error) => {
             eprintln!("error: {}", in_one_line(&error.to_string()));
             ExitCode::from(ERROR)
@@ -70,7 +73,7 @@ pub fn main() -> ExitCode {
 fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
     match command {
         Command::Device(args) => return Ok(device::run(&args)?),
-        Command::Evolve(args) => evolve::run(&args)?,
+        Command::Evolve(args) => return Ok(evolve::run(&args)?),
         Command::Classify(args) => classify::run(&args)?,
         Command::Report(args) => report::run(&args)?,
         Command::Data(args) => data::run(&args)?,

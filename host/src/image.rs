@@ -316,8 +316,8 @@ fn resample<P: PixelTrait>(
 ) -> Result<(), String> {
     let source = TypedImageRef::<P>::from_buffer(from[0], from[1], source)
         .map_err(|error| error.to_string())?;
-    let mut target = TypedImage::<P>::from_buffer(to[0], to[1], target)
-        .map_err(|error| error.to_string())?;
+    let mut target =
+        TypedImage::<P>::from_buffer(to[0], to[1], target).map_err(|error| error.to_string())?;
     let filter = ResizeAlg::Convolution(FilterType::Bilinear);
     let options = ResizeOptions::new().resize_alg(filter);
     let options = match resize {

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::program::{Workplace, flip, seal};
+use crate::program::{Workplace, contents, flip, seal};
 
 const RUN: &str = "evolve --generations 3 --children 20 --seed 4 --out run";
 const RESUME: &str = "evolve --out run --resume";
@@ -68,6 +68,9 @@ fn a_full_disk_stops_the_run_and_later_it_goes_on() {
         let output = place.shell(&script).output().unwrap();
         if !output.status.success() {
             crate::program::assert_refused(&output, &script, &["cannot write", "free space"]);
+            for path in contents(&place.path("run")).into_keys() {
+                assert!(!path.to_string_lossy().contains("/.mirage-"), "{}", path.display());
+            }
             stopped += 1;
         }
         place.succeed(&format!("{long} --out run --resume"));
@@ -81,6 +84,7 @@ fn a_full_disk_stops_the_run_and_later_it_goes_on() {
 
 #[test]
 fn damaged_checkpoints_are_refused() {
+    // Three generations: there is no previous one.
     let place = with_run();
     let good = place.read("run/checkpoint.bin");
     let sealed = |at: usize, byte: u8| {
@@ -94,23 +98,30 @@ fn damaged_checkpoints_are_refused() {
     for (bytes, word) in [
         (Vec::new(), "not a mirage checkpoint"),
         (b"MIRAGECP".to_vec(), "checksum"),
-        (b"MIRAGECP\x01".to_vec(), "checksum"),
+        (b"MIRAGECP\x02".to_vec(), "checksum"),
         (good[..good.len() / 2].to_vec(), "checksum"),
         (good[..good.len() - 1].to_vec(), "checksum"),
         ([good.as_slice(), &[0]].concat(), "checksum"),
         (flip(good.clone()), "checksum"),
         (sealed(0, b'm'), "not a mirage checkpoint"),
-        (sealed(8, 2), "version 2"),
+        (sealed(8, 1), "version 1"),
         // The length of the identity: the rest is then no identity, or none is there.
         (sealed(10, 3), "another run"),
         (sealed(13, 255), "end too early"),
         (shorter, "end too early"),
+        (vec![0; 1 << 20], "at most"),
     ] {
         place.write("run/checkpoint.bin", bytes);
         place.refuse(RESUME, &["run/checkpoint.bin", word, "--out"]);
         place.refuse("report run", &["run/checkpoint.bin", word]);
+        // A previous one that is no better does not help.
+        place.write("run/checkpoint.previous.bin", flip(good.clone()));
+        place.refuse(RESUME, &["run/checkpoint.bin", word, "--out"]);
+        std::fs::remove_file(place.path("run/checkpoint.previous.bin")).unwrap();
     }
     std::fs::remove_file(place.path("run/checkpoint.bin")).unwrap();
+    place.write("run/checkpoint.previous.bin", flip(good));
+    place.refuse(RESUME, &["run/checkpoint.previous.bin", "checksum", "--out"]);
     place.write("run/checkpoint.bin/file", "");
     place.refuse(RESUME, &["run/checkpoint.bin", "restore"]);
 }
@@ -187,7 +198,7 @@ fn damaged_manifests_are_refused() {
     place.refuse(RESUME, &["run/checkpoint.bin", "seed 4", "seed 5"]);
     // What is the model's to say is not believed.
     let mut manifest: serde_json::Value = serde_json::from_str(&good).unwrap();
-    manifest["model"]["input"] = serde_json::json!([99_999_999, 99_999_999, 3]);
+    manifest["model"]["picture"] = serde_json::json!([99_999_999, 99_999_999, 3]);
     manifest["model"]["labels"] = serde_json::json!([]);
     place.write("run/run.json", manifest.to_string());
     place.succeed("report run");

@@ -310,6 +310,10 @@ impl<const NODES: usize, const CONNECTIONS: usize> Decode for Cppn<NODES, CONNEC
             Err(DecodeError::Genome)
         }
     }
+
+    fn max_len(_: Shape) -> usize {
+        5 + NODES + 8 * CONNECTIONS
+    }
 }
 
 #[cfg(test)]

@@ -172,6 +172,10 @@ impl<P: Pixels> Decode for Direct<P> {
         }
         Ok(genome)
     }
+
+    fn max_len(shape: Shape) -> usize {
+        shape.len()
+    }
 }
 
 #[cfg(test)]

@@ -70,4 +70,7 @@ pub trait Decode: Genome {
     /// If the bytes end early or are not a genome that [`encode`](Genome::encode) writes
     /// and that draws images of `shape`.
     fn decode(reader: &mut Reader<'_>, shape: Shape) -> Result<Self, DecodeError>;
+
+    /// Most canonical bytes of a genome that draws images of `shape`.
+    fn max_len(shape: Shape) -> usize;
 }

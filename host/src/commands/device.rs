@@ -1,5 +1,6 @@
 //! `mirage device`: boards, real or emulated.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -16,9 +17,13 @@ use crate::device::emulator::{self, Emulator, EmulatorError, MACHINES, Machine};
 use crate::device::evolve::{self, Comparison, EvolveError, Outcome, Step};
 use crate::device::port::Address;
 use crate::device::{BoardInfo, Connection, DeviceError, Trouble};
+use crate::experiment::checkpoint::Pace;
 use crate::experiment::folder::Folder;
+use crate::experiment::journal::RunError;
 use crate::experiment::plan::{Plan, PlanError};
-use crate::experiment::summary::Summary;
+use crate::experiment::run::Work;
+use crate::experiment::summary::{News, Summary};
+use crate::interrupt::Interrupt;
 use crate::model::{Crops, Model, ModelError};
 use crate::report::{self, ReportError};
 
@@ -163,6 +168,9 @@ pub enum DeviceCommandError {
     /// The images cannot be classified.
     #[error("{0}")]
     Classify(#[from] ClassifyError),
+    /// The system does not say when to stop.
+    #[error("cannot listen for Ctrl-C: {0}")]
+    Signals(io::Error),
     /// The run did not come to its end.
     #[error("{0}")]
     Evolve(#[from] EvolveError),
@@ -263,16 +271,27 @@ impl EvolveArgs {
         let default = || self.plan.folder(&on_board(board, &info.model), false);
         let folder = Folder::new(self.out.clone().unwrap_or_else(default));
         let threads = self.threads.map_or_else(|| default_threads().get(), usize::from);
-        let bar = progress::bar(plan);
+        let interrupt = Interrupt::by_signals().map_err(DeviceCommandError::Signals)?;
+        let line = progress::line();
         let observe = &mut |step| match step {
-            Step::Board(now) => progress::show(&bar, now),
+            Step::Board(now) => progress::show(&line, News::Progress(now)),
             Step::Host(done) => {
-                bar.set_position(u64::from(done));
-                bar.set_message("again on the host");
+                line.set_message(format!(
+                    "again on the host: generation {done}/{}",
+                    plan.generations
+                ));
             }
         };
-        let outcome = evolve::evolve(&mut connection, plan, model, &folder, threads, observe)?;
-        bar.finish_and_clear();
+        let work = Work { threads, resume: false, pace: Pace::default(), interrupt };
+        let result = evolve::evolve(&mut connection, plan, model, &folder, &work, observe);
+        line.finish_and_clear();
+        let outcome = match result {
+            Err(EvolveError::Run(stopped @ RunError::Interrupted { .. })) => {
+                eprintln!("{stopped}");
+                return Ok(Answer::Interrupted);
+            }
+            result => result?,
+        };
         report::write_all(&outcome.record, folder.path())?;
         if self.json {
             let Outcome { summary, comparison, .. } = &outcome;

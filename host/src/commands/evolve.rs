@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use mirage_core::colour::Colour;
@@ -9,9 +10,10 @@ use mirage_core::genome::cppn::{Coordinates, Math};
 use mirage_core::link::BAUD;
 use thiserror::Error;
 
-use super::{OutputError, default_threads, print, progress};
+use super::{Answer, OutputError, default_threads, print, progress};
 use crate::device::port::Address;
 use crate::device::{Connection, DeviceError};
+use crate::experiment::checkpoint::Pace;
 use crate::experiment::folder::{Folder, FolderError};
 use crate::experiment::groups;
 use crate::experiment::journal::RunError;
@@ -57,6 +59,12 @@ pub struct EvolveArgs {
     /// Go on with the run in the folder; with a larger --generations also past its end
     #[arg(long)]
     resume: bool,
+    /// Save the run at least every N generations, unless saving takes too much of the time
+    #[arg(long, value_name = "N", default_value_t = Pace::default().generations, value_parser = clap::value_parser!(u32).range(1..))]
+    checkpoint_generations: u32,
+    /// Save the run at the end of a generation that ends T seconds or more after the last time
+    #[arg(long, value_name = "T", default_value_t = Pace::default().time.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_seconds: u64,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -176,6 +184,9 @@ pub enum EvolveError {
     /// The folder of the run to resume cannot be read.
     #[error("{0}")]
     Folder(#[from] FolderError),
+    /// The system does not say when to stop.
+    #[error("cannot listen for Ctrl-C: {0}")]
+    Signals(io::Error),
     /// The run stopped.
     #[error("{0}")]
     Run(#[from] RunError),
@@ -201,7 +212,7 @@ pub enum EvolveError {
 ///
 /// # Errors
 /// [`EvolveError`].
-pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
+pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
     let mut model = match &args.device {
         Some(address) => Some(Model::on_board(Connection::open(address, args.baud)?)),
         None => None,
@@ -233,19 +244,29 @@ pub fn run(args: &EvolveArgs) -> Result<(), EvolveError> {
         (None, Some(threads)) => threads.into(),
         (None, None) => default_threads().get(),
     };
-    let work = Work { threads, resume: args.resume, interrupt: Interrupt::default() };
-    let bar = progress::bar(&plan);
-    let (summary, record) = run::run(&plan, &model, &folder, &work, &mut |now| {
-        progress::show(&bar, now);
-    })?;
-    bar.finish_and_clear();
+    let pace = Pace {
+        generations: args.checkpoint_generations,
+        time: Duration::from_secs(args.checkpoint_seconds),
+    };
+    let interrupt = Interrupt::by_signals().map_err(EvolveError::Signals)?;
+    let work = Work { threads, resume: args.resume, pace, interrupt };
+    let line = progress::line();
+    let result = run::run(&plan, &model, &folder, &work, &mut |news| progress::show(&line, news));
+    line.finish_and_clear();
+    let (summary, record) = match result {
+        Err(stopped @ RunError::Interrupted { .. }) => {
+            eprintln!("{stopped}");
+            return Ok(Answer::Interrupted);
+        }
+        result => result?,
+    };
     report::write_all(&record, folder.path())?;
     if args.json {
         print(&format!("{}\n", serde_json::json!(summary)))?;
     } else {
         print(&in_words(&summary))?;
     }
-    Ok(())
+    Ok(Answer::Yes)
 }
 
 impl PlanArgs {

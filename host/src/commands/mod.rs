@@ -22,6 +22,8 @@ pub enum Answer {
     Yes,
     /// It ran, and what was asked does not hold.
     No,
+    /// It was asked to stop before its end, and has said where it stands.
+    Interrupted,
 }
 
 /// Standard output could not be written.

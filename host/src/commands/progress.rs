@@ -1,31 +1,94 @@
-//! How far a run is, on standard error, where that is a terminal.
+//! How far a run is, on standard error, where that is a terminal: one line of at most 80
+//! columns. Elsewhere, nothing: `run.json` tells at every checkpoint.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::experiment::plan::Plan;
-use crate::experiment::summary::Progress;
+use crate::experiment::summary::{News, Progress};
 
-/// A bar that is full when the plan's generations are done.
-pub(super) fn bar(plan: &Plan) -> ProgressBar {
-    let bar = ProgressBar::new(u64::from(plan.generations));
-    let template = "generation {pos}/{len} {wide_bar} {msg}  {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+/// A line for a run, empty as yet.
+pub(super) fn line() -> ProgressBar {
+    let line = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+        line.set_style(style);
     }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+    line.enable_steady_tick(Duration::from_millis(200));
+    line
 }
 
-/// Shows how far the run is.
-pub(super) fn show(bar: &ProgressBar, now: Progress) {
-    bar.set_position(u64::from(now.generation));
-    bar.set_message(format!(
-        "{:.0} images/s, median {:.3} %, {} of {} classes ≥ 99.99 %",
-        now.rate,
+/// Shows what a run tells; warnings above the line, and without a terminal too.
+pub(super) fn show(line: &ProgressBar, news: News) {
+    match news {
+        News::Progress(now) => line.set_message(in_words(now)),
+        News::Warning(text) => line.suspend(|| eprintln!("warning: {text}")),
+    }
+}
+
+/// At most 77 columns, as long as numbers are those of days and a thousand classes.
+fn in_words(now: Progress) -> String {
+    format!(
+        "generation {}/{}, {}/{} ≥ 99 %, median {:.2} %, {}/s, {} left",
+        now.generation,
+        now.generations,
+        now.sure,
+        now.classes,
         f64::from(now.median) * 100.0,
-        now.certain,
-        now.classes
-    ));
+        // What a slow network does in a second is less than ten.
+        if now.rate < 10.0 { format!("{:.1}", now.rate) } else { format!("{:.0}", now.rate) },
+        duration(now.seconds_left)
+    )
+}
+
+/// Its two largest units.
+fn duration(seconds: f64) -> String {
+    match seconds as u64 {
+        s @ 0..60 => format!("{s}s"),
+        s @ 60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        s @ 3600..86_400 => format!("{}h{:02}m", s / 3600, s / 60 % 60),
+        s @ 86_400..86_400_000 => format!("{}d{:02}h", s / 86_400, s / 3600 % 24),
+        _ => "years".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_in_one_line() {
+        let now = Progress {
+            generation: 123,
+            generations: 20_000,
+            evaluations: 49_200,
+            rate: 7.25,
+            seconds_left: 1_100_000.0,
+            median: 0.0123,
+            sure: 12,
+            certain: 3,
+            classes: 1000,
+        };
+        assert_eq!(
+            in_words(now),
+            "generation 123/20000, 12/1000 ≥ 99 %, median 1.23 %, 7.2/s, 12d17h left"
+        );
+        let longest = Progress {
+            generation: 20_000,
+            rate: 999.0,
+            seconds_left: 86_399.0,
+            median: 1.0,
+            sure: 1000,
+            ..now
+        };
+        let text = in_words(longest);
+        assert!(text.chars().count() <= 77, "{}: {text}", text.chars().count());
+    }
+
+    #[test]
+    fn durations() {
+        let texts = [0.4, 59.9, 60.0, 3599.0, 3600.0, 86_399.0, 90_000.0, 1e18].map(duration);
+        let expected = ["0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m"];
+        assert_eq!(texts[..6], expected);
+        assert_eq!(texts[6..], ["1d01h", "years"]);
+    }
 }

@@ -17,7 +17,7 @@ use crate::experiment::folder::Folder;
 use crate::experiment::journal::{Journal, RunError};
 use crate::experiment::plan::Plan;
 use crate::experiment::record::{MachineRecord, RunRecord};
-use crate::experiment::run::{evolution, setup};
+use crate::experiment::run::{Work, evolution, setup};
 use crate::experiment::summary::{Progress, Summary};
 use crate::genome::{GreyCppn, HeapDirect};
 use crate::interrupt::Interrupt;
@@ -117,6 +117,7 @@ pub enum Step {
 }
 
 /// Has the board run a plan, writes what it tells into a new folder, and replays it here.
+/// A board always begins anew: `work` says nothing of that.
 ///
 /// # Errors
 /// [`EvolveError`]; once the run has begun, what the board told is kept up to the last
@@ -126,7 +127,7 @@ pub fn evolve(
     plan: &Plan,
     model: &Model,
     folder: &Folder,
-    threads: usize,
+    work: &Work,
     observe: &mut dyn FnMut(Step),
 ) -> Result<Outcome, EvolveError> {
     check_revision(connection)?;
@@ -134,10 +135,10 @@ pub fn evolve(
     plan.check_pictures(model.shape(), model.has_margin()).map_err(RunError::from)?;
     match plan.encoding {
         Encoding::Cppn(settings) => {
-            compare::<GreyCppn>(connection, plan, settings, model, folder, threads, observe)
+            compare::<GreyCppn>(connection, plan, settings, model, folder, work, observe)
         }
         Encoding::Direct(settings) => {
-            compare::<HeapDirect>(connection, plan, settings, model, folder, threads, observe)
+            compare::<HeapDirect>(connection, plan, settings, model, folder, work, observe)
         }
     }
 }
@@ -175,18 +176,19 @@ fn compare<G>(
     settings: G::Settings,
     model: &Model,
     folder: &Folder,
-    threads: usize,
+    work: &Work,
     observe: &mut dyn FnMut(Step),
 ) -> Result<Outcome, EvolveError>
 where
     G: Decode + PartialEq + Send + Sync,
     G::Settings: Clone + Sync,
 {
-    let setup = setup(plan, threads, Interrupt::default());
-    let machine = MachineRecord::here(setup.simd.name(), threads, Some(&connection.info().board));
+    let setup = setup(plan, work.threads, work.interrupt.clone());
+    let machine =
+        MachineRecord::here(setup.simd.name(), work.threads, Some(&connection.info().board));
     let evolution = evolution(plan, settings, model);
     let mut engine = Engine::<G>::new(evolution.clone(), model, setup)?;
-    let (journal, _) = Journal::open::<G>(plan, model, folder, machine, false)?;
+    let (journal, _) = Journal::open::<G>(plan, model, folder, machine, false, work.pace)?;
     let mirror = Mirror::new(evolution.clone(), model.classes());
     let mut follower = Follower {
         mirror,
@@ -200,7 +202,12 @@ where
         seen: 0,
         ticks: Ticks::default(),
     };
-    if let Err(error) = follower.follow(observe) {
+    let followed = follower.follow(observe, &work.interrupt);
+    if work.interrupt.is_set() && follower.mirror.generations() < plan.generations {
+        // The board may have heard of it as well, and be gone.
+        return Err(follower.journal.interrupted(follower.mirror.archive()).into());
+    }
+    if let Err(error) = followed {
         return Err(match error {
             EvolveError::Device(error) => {
                 follower.journal.stop(follower.mirror.archive(), error.into()).into()
@@ -213,7 +220,7 @@ where
     engine.restore(mirror.archive().clone());
     let (summary, record) = journal.finish(&engine)?;
     engine.restore(empty);
-    let first_difference = replay(&mut engine, plan, mirror.digests(), observe)?;
+    let first_difference = replay(&mut engine, plan, mirror.digests(), folder, observe)?;
     let seconds = |ticks: u64| ticks as f64 / f64::from(connection.info().hertz.max(1));
     let comparison = Comparison {
         agree: first_difference.is_none(),
@@ -232,8 +239,9 @@ fn replay<G>(
     engine: &mut Engine<'_, G>,
     plan: &Plan,
     digests: &[(u32, u64)],
+    folder: &Folder,
     observe: &mut dyn FnMut(Step),
-) -> Result<Option<u32>, ModelError>
+) -> Result<Option<u32>, RunError>
 where
     G: Genome + Send + Sync,
     G::Settings: Sync,
@@ -241,7 +249,10 @@ where
     let mut digests = digests.iter().peekable();
     let mut first_difference = None;
     for generation in 0..plan.generations {
-        engine.generation(generation, |_, _| {})?;
+        if engine.generation(generation, |_, _| {})?.is_none() {
+            // The board's run is whole.
+            return Err(RunError::interrupted(plan.generations, plan, folder));
+        }
         let done = generation + 1;
         if let Some((_, digest)) = digests.next_if(|(told, _)| *told == done)
             && engine.archive().digest().value() != *digest
@@ -270,10 +281,18 @@ struct Follower<'a, G: Genome> {
 }
 
 impl<G: Decode + PartialEq> Follower<'_, G> {
-    /// Follows the run from its beginning to its end.
-    fn follow(&mut self, observe: &mut dyn FnMut(Step)) -> Result<(), EvolveError> {
+    /// Follows the run from its beginning to its end, or has the board stop.
+    fn follow(
+        &mut self,
+        observe: &mut dyn FnMut(Step),
+        interrupt: &Interrupt,
+    ) -> Result<(), EvolveError> {
         self.begin()?;
         while self.mirror.generations() < self.plan.generations {
+            if interrupt.is_set() {
+                self.connection.stop()?;
+                return Ok(());
+            }
             let Some(event) = self.connection.event(SILENCE)? else {
                 self.inquire()?;
                 continue;

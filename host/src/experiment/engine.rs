@@ -2,7 +2,20 @@
 //!
 //! The children of a generation are made, drawn and classified in any order, and
 //! told to the archive in index order: the result does not depend on the threads.
+//!
+//! Memory does not grow with generations. Apart from the network, a run of C classes and N
+//! children with pictures of P bytes needs at most
+//!
+//! * C · (G + P + 4·C) bytes for the elites: their genomes of G bytes (G = P for direct
+//!   ones, 4.4 KB for CPPNs in colour), pictures and scores, those of an individual with
+//!   many classes once;
+//! * N · (G + P + 4·C) bytes for the children of a generation;
+//! * when a run goes on, before its first children, C · G bytes for the checkpoint.
+//!
+//! With 1000 classes, 200 children and pictures of 256×256×3 bytes that is 240 MB for
+//! CPPNs and 480 MB for direct genomes, if no two classes share an elite.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -151,7 +164,17 @@ where
             Some(Portrait { image, scores: None })
         };
         let cells = self.archive.cells().par_iter();
-        self.portraits = self.pool.install(|| cells.map(draw).collect());
+        let mut portraits: Vec<Option<Portrait>> = self.pool.install(|| cells.map(draw).collect());
+        // An elite of many classes is kept once.
+        let mut known: HashMap<u64, Arc<[u8]>> = HashMap::new();
+        for (class, elite) in self.archive.elites() {
+            let Some(portrait) = &mut portraits[class] else { continue };
+            let image = known.entry(elite.origin.id).or_insert_with(|| portrait.image.clone());
+            if portrait.image == *image {
+                portrait.image = image.clone();
+            }
+        }
+        self.portraits = portraits;
     }
 
     /// The picture of a class's elite; `None` if there is none.

@@ -1,8 +1,8 @@
 //! The folder of a run.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -94,6 +94,12 @@ impl Folder {
         self.path.join("checkpoint.bin")
     }
 
+    /// The path of `checkpoint.previous.bin`: the checkpoint before the last.
+    #[must_use]
+    pub fn previous_checkpoint_path(&self) -> PathBuf {
+        self.path.join("checkpoint.previous.bin")
+    }
+
     /// The path of `history.csv`.
     #[must_use]
     pub fn history_path(&self) -> PathBuf {
@@ -153,14 +159,17 @@ impl Folder {
     }
 
     /// The tables `history.csv` and `lineage.csv`, for this process alone: who has them
-    /// has the folder.
+    /// has the folder. Half a checkpoint that a killed process left is removed.
     ///
     /// # Errors
     /// If another process has them, or they cannot be opened.
     pub fn tables(&self) -> Result<[Table; 2], FolderError> {
         let open =
             |path: PathBuf| Table::open(&path).map_err(|error| self.table_error(path, error));
-        Ok([open(self.history_path())?, open(self.lineage_path())?])
+        let tables = [open(self.history_path())?, open(self.lineage_path())?];
+        let path = self.checkpoint_path();
+        files::sweep(&path).map_err(|source| FolderError::Write { path, source })?;
+        Ok(tables)
     }
 
     /// What went wrong with the table at `path`, one of this folder.
@@ -194,7 +203,7 @@ impl Folder {
         let path = self.manifest_path();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(FolderError::NoRun(self.path.clone()));
             }
             Err(source) => return Err(FolderError::Read { path, source }),
@@ -203,25 +212,46 @@ impl Folder {
             .map_err(|error| FolderError::Damaged { path, reason: error.to_string() })
     }
 
-    /// Writes `checkpoint.bin`.
+    /// Writes `checkpoint.bin` by `contents`, and keeps the one that was there as
+    /// `checkpoint.previous.bin`. The caller has the [`tables`](Self::tables).
+    ///
+    /// # Errors
+    /// If the disk does not take it; both are then as they were.
+    pub fn write_checkpoint<T>(
+        &self,
+        contents: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<T>,
+    ) -> Result<T, FolderError> {
+        let path = self.checkpoint_path();
+        files::replace(&path, Some(&self.previous_checkpoint_path()), contents)
+            .map_err(|source| FolderError::Write { path, source })
+    }
+
+    /// Makes the previous checkpoint the last one again.
     ///
     /// # Errors
     /// If the disk does not take it.
-    pub fn write_checkpoint(&self, bytes: &[u8]) -> Result<(), FolderError> {
+    pub fn restore_previous_checkpoint(&self) -> Result<(), FolderError> {
         let path = self.checkpoint_path();
-        files::write(&path, bytes).map_err(|source| FolderError::Write { path, source })
+        fs::rename(self.previous_checkpoint_path(), &path)
+            .map_err(|source| FolderError::Write { path, source })
     }
 
-    /// Reads `checkpoint.bin`; `None` if there is none yet.
+    /// Reads a checkpoint of at most `most` bytes, the one at `path`; `None` if there is
+    /// none.
     ///
     /// # Errors
-    /// If it is there and cannot be read.
-    pub fn checkpoint(&self) -> Result<Option<Vec<u8>>, FolderError> {
-        let path = self.checkpoint_path();
-        match fs::read(&path) {
+    /// If it is there and cannot be read, or is larger.
+    pub fn checkpoint(&self, path: PathBuf, most: u64) -> Result<Option<Vec<u8>>, FolderError> {
+        match files::read(&path, most) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(FolderError::Read { path, source }),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => Ok(None),
+                ErrorKind::FileTooLarge => {
+                    let source = CheckpointError::TooLarge(most);
+                    Err(FolderError::Checkpoint { path, source })
+                }
+                _ => Err(FolderError::Read { path, source: error }),
+            },
         }
     }
 

@@ -4,6 +4,7 @@
 //! changed hands.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mirage_core::archive::{Origin, Takeover};
@@ -11,20 +12,14 @@ use mirage_core::evolve::REVISION;
 use mirage_core::genome::{Decode, Genome};
 use thiserror::Error;
 
-use super::checkpoint::{self, State};
+use super::checkpoint::{self, Pace, State};
 use super::engine::{Engine, Generation, HeapArchive};
 use super::folder::{Folder, FolderError};
 use super::log::{HISTORY_HEADER, LINEAGE_HEADER, Lineage, Table, history_row};
 use super::plan::{Plan, PlanError};
 use super::record::{HistoryRow, MachineRecord, Manifest, ModelRecord, RunRecord, Status};
-use super::summary::{CERTAIN, Progress, Summary, confidences, count_at, median};
+use super::summary::{CERTAIN, Meter, Progress, SURE, Summary, confidences, count_at, median};
 use crate::model::{Model, ModelError};
-
-/// Generations from one checkpoint to the next.
-const CHECKPOINT_GENERATIONS: u32 = 20;
-
-/// Longest time from one checkpoint to the next, if a generation takes no longer.
-const CHECKPOINT_TIME: Duration = Duration::from_secs(10);
 
 /// Why a run did not come to its end.
 #[derive(Debug, Error)]
@@ -39,33 +34,26 @@ pub enum RunError {
     #[error("{0}")]
     Model(#[from] ModelError),
     /// The model failed on the way, for example because its board has gone.
-    #[error(
-        "{source}; {done} of {generations} generations are kept: go on by `mirage evolve --resume{device} --out {folder}`"
-    )]
+    #[error("{source}; {done} of {generations} generations are kept: go on with `{command}`")]
     Stopped {
         /// Generations that are whole.
         done: u32,
         /// Generations asked for.
         generations: u32,
-        /// The option that the model is only to be had by, with a space before it, if
-        /// there is one.
-        device: &'static str,
-        /// The run folder.
-        folder: String,
+        /// What to type to go on.
+        command: String,
         /// What happened.
         source: ModelError,
     },
     /// The run was asked to stop.
-    #[error(
-        "stopped: {done} of {generations} generations are kept: go on by `mirage evolve --resume --out {folder}`"
-    )]
+    #[error("stopped: {done} of {generations} generations are kept: go on with `{command}`")]
     Interrupted {
         /// Generations that are whole.
         done: u32,
         /// Generations asked for.
         generations: u32,
-        /// The run folder.
-        folder: String,
+        /// What to type to go on.
+        command: String,
     },
     /// The run is past the generations that were asked for.
     #[error(
@@ -93,6 +81,14 @@ pub enum RunError {
     },
 }
 
+impl RunError {
+    /// The run in `folder` was asked to stop, and has been saved with `done` generations.
+    pub(crate) fn interrupted(done: u32, plan: &Plan, folder: &Folder) -> Self {
+        let (generations, command) = (plan.generations, command("", folder.path()));
+        Self::Interrupted { done, generations, command }
+    }
+}
+
 /// The folder of a run at work.
 #[derive(Debug)]
 pub struct Journal<'a> {
@@ -107,27 +103,42 @@ pub struct Journal<'a> {
     lineage: Lineage,
     /// The classes whose confidence rose in the present generation.
     risen: BTreeMap<usize, f32>,
+    pace: Pace,
     /// When the checkpoint was written, and how many generations it knows.
     saved: Instant,
     saved_generations: u32,
     started: Instant,
-    /// Children and seconds of earlier sessions.
-    evaluations_before: u64,
+    /// Time that this session has spent on saving.
+    saving: Duration,
+    meter: Meter,
+    /// Seconds of earlier sessions.
     seconds_before: f64,
+    /// What the owner of the run has yet to be told.
+    warning: Option<String>,
+}
+
+/// A checkpoint that was found.
+pub(super) struct Found<G> {
+    pub(super) state: State,
+    pub(super) archive: HeapArchive<G>,
+    /// Why it is the previous one, if it is.
+    pub(super) last_is: Option<String>,
 }
 
 impl<'a> Journal<'a> {
     /// Begins a new folder, or, with `resume`, goes on with the one that is there, whose
-    /// archive is returned too; `None` if it has none yet.
+    /// archive is returned too; `None` if it has none yet. If the last checkpoint is
+    /// missing or damaged and the previous is whole, the run goes on from there.
     ///
     /// # Errors
     /// If the folder cannot be used; it is then as it was.
-    pub fn open<G: Decode>(
+    pub fn open<G: Decode + PartialEq>(
         plan: &'a Plan,
         model: &'a Model,
         folder: &'a Folder,
         machine: MachineRecord,
         resume: bool,
+        pace: Pace,
     ) -> Result<(Self, Option<HeapArchive<G>>), RunError> {
         let identity = identity(plan, model);
         let resumed = if resume && folder.has_run() { Some(folder.manifest()?) } else { None };
@@ -150,30 +161,30 @@ impl<'a> Journal<'a> {
             lineage_table,
             lineage: Lineage::default(),
             risen: BTreeMap::new(),
+            pace,
             saved: now,
             saved_generations: 0,
             started: now,
-            evaluations_before: 0,
+            saving: Duration::ZERO,
+            meter: Meter::new(now, 0),
             seconds_before: 0.0,
+            warning: None,
         };
         if resumed.is_none() {
             folder.begin(&journal.manifest(String::new()))?;
         }
         let found = checkpoint_of::<G>(folder, &journal.identity, model)?;
-        let archive = found.map(|(state, archive)| {
-            journal.state = state;
-            archive
-        });
-        journal.go_on(resumed.as_ref(), archive.as_ref())?;
-        Ok((journal, archive))
+        journal.go_on(resumed.as_ref(), found.as_ref())?;
+        Ok((journal, found.map(|found| found.archive)))
     }
 
-    /// Begins a session of the run at `self.state`.
+    /// Begins a session of the run, at the checkpoint that was found if there is one.
     fn go_on<G: Genome>(
         &mut self,
         resumed: Option<&Manifest>,
-        archive: Option<&HeapArchive<G>>,
+        found: Option<&Found<G>>,
     ) -> Result<(), RunError> {
+        self.state = found.map(|found| found.state.clone()).unwrap_or_default();
         let (plan, folder, state) = (self.plan, self.folder, &self.state);
         if state.generations > plan.generations {
             let (asked, done) = (plan.generations, state.generations);
@@ -181,26 +192,31 @@ impl<'a> Journal<'a> {
             return Err(RunError::Fewer { folder, asked, done });
         }
         if let Some(manifest) = resumed {
-            check_not_ahead(manifest, state, folder)?;
+            check_not_lost(manifest, found.is_some(), folder)?;
+            self.warning = warning_of_an_old_one(manifest, state, found, folder);
         }
         let of = |path| |error| folder.table_error(path, error);
         // Both are checked before one is cut.
         self.lineage_table.check(state.lineage_len).map_err(of(folder.lineage_path()))?;
         self.history.check(state.history_len).map_err(of(folder.history_path()))?;
+        if found.is_some_and(|found| found.last_is.is_some()) {
+            folder.restore_previous_checkpoint()?;
+        }
         // From here on the run has as many generations as were asked for now, whatever
         // happens to this process.
         if resumed.is_some_and(|manifest| manifest.generations != plan.generations) {
-            let digest = archive.map(|archive| archive.digest().to_string()).unwrap_or_default();
+            let digest = found.map(|found| found.archive.digest().to_string());
+            let digest = digest.unwrap_or_default();
             folder.write_manifest(&self.manifest(digest))?;
         }
         self.history.begin(HISTORY_HEADER, state.history_len).map_err(of(folder.history_path()))?;
         self.lineage_table
             .begin(LINEAGE_HEADER, state.lineage_len)
             .map_err(of(folder.lineage_path()))?;
-        let elites = archive.iter().flat_map(|archive| archive.elites());
+        let elites = found.iter().flat_map(|found| found.archive.elites());
         self.lineage = Lineage::restore(&state.living, elites.map(|(_, elite)| elite.origin));
         self.saved_generations = state.generations;
-        self.evaluations_before = state.evaluations;
+        self.meter = Meter::new(self.started, state.evaluations);
         self.seconds_before = state.seconds;
         Ok(())
     }
@@ -219,8 +235,23 @@ impl<'a> Journal<'a> {
         }
     }
 
+    /// What the owner of the run should know and was not told yet.
+    pub fn warning(&mut self) -> Option<String> {
+        self.warning.take()
+    }
+
     /// Ends the present generation.
     pub fn end_generation(&mut self, done: Generation) {
+        if self.state.undefined == 0 && done.undefined > 0 {
+            self.warning = Some(format!(
+                "model {}: for {} of {} images of generation {} it gave scores that are not numbers; such a score never wins a class",
+                self.model.name(),
+                done.undefined,
+                done.children,
+                self.state.generations + 1
+            ));
+        }
+        self.state.undefined += done.undefined;
         self.state.generations += 1;
         self.state.evaluations += done.children;
         self.state.skipped += done.skipped;
@@ -234,29 +265,37 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// Saves the run now and then: every so many generations, or seconds. `archive` is the
-    /// one after the last generation.
+    /// Saves the run if it is [due](Pace::is_due). `archive` is the one after the last
+    /// generation.
     ///
     /// # Errors
     /// If the disk does not take it.
     pub fn save_when_due<G: Genome>(&mut self, archive: &HeapArchive<G>) -> Result<(), RunError> {
-        let blocks = |generations: u32| generations / CHECKPOINT_GENERATIONS;
-        let is_due = blocks(self.state.generations) > blocks(self.saved_generations)
-            || self.saved.elapsed() >= CHECKPOINT_TIME;
+        let is_due = self.pace.is_due(
+            self.saved_generations,
+            self.state.generations,
+            self.saved.elapsed(),
+            self.saving,
+            self.started.elapsed(),
+        );
         if is_due { self.save(archive) } else { Ok(()) }
     }
 
     /// How far the run is.
     #[must_use]
-    pub fn progress<G: Genome>(&self, archive: &HeapArchive<G>) -> Progress {
+    pub fn progress<G: Genome>(&mut self, archive: &HeapArchive<G>) -> Progress {
         let confidences = confidences(archive);
-        let new = self.state.evaluations - self.evaluations_before;
+        let rate = self.meter.rate(Instant::now(), self.state.evaluations);
+        let left = self.plan.generations.saturating_sub(self.state.generations);
+        let children = f64::from(left) * f64::from(self.plan.children);
         Progress {
             generation: self.state.generations,
             generations: self.plan.generations,
             evaluations: self.state.evaluations,
-            rate: new as f64 / self.started.elapsed().as_secs_f64().max(1e-9),
+            rate,
+            seconds_left: children / rate.max(1e-9),
             median: median(&confidences),
+            sure: count_at(&confidences, SURE),
             certain: count_at(&confidences, CERTAIN),
             classes: confidences.len(),
         }
@@ -293,8 +332,7 @@ impl<'a> Journal<'a> {
             Ok(()) => RunError::Stopped {
                 done: self.state.generations,
                 generations: self.plan.generations,
-                device: if self.is_on_board() { " --device PORT" } else { "" },
-                folder: self.folder.path().display().to_string(),
+                command: self.command(),
                 source,
             },
         }
@@ -308,14 +346,17 @@ impl<'a> Journal<'a> {
             Ok(()) => RunError::Interrupted {
                 done: self.state.generations,
                 generations: self.plan.generations,
-                folder: self.folder.path().display().to_string(),
+                command: self.command(),
             },
         }
     }
 
-    /// Whether the model is on a board and nowhere else.
-    fn is_on_board(&self) -> bool {
-        self.model.board().is_some() && Model::built_in(self.model.sha256()).is_none()
+    /// What to type to go on with the run.
+    fn command(&self) -> String {
+        // A model that is on a board and nowhere else.
+        let is_on_board =
+            self.model.board().is_some() && Model::built_in(self.model.sha256()).is_none();
+        command(if is_on_board { " --device PORT" } else { "" }, self.folder.path())
     }
 
     fn flush(&mut self) -> Result<(), FolderError> {
@@ -324,22 +365,28 @@ impl<'a> Journal<'a> {
         self.lineage_table.flush().map_err(write(self.folder.lineage_path()))
     }
 
-    /// Brings everything to the disk: the tables first, then the checkpoint that states
+    /// Brings what is new to the disk: the tables first, then the checkpoint that states
     /// their lengths, then the manifest, which nothing depends on. `archive` is the one
     /// after the last generation.
     ///
     /// # Errors
     /// If the disk does not take it.
     pub fn save<G: Genome>(&mut self, archive: &HeapArchive<G>) -> Result<(), RunError> {
-        self.flush()?;
         self.state.seconds = self.seconds_before + self.started.elapsed().as_secs_f64();
+        if self.saved_generations == self.state.generations {
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.flush()?;
         self.state.history_len = self.history.len();
         self.state.lineage_len = self.lineage_table.len();
         self.state.living = self.lineage.taxa();
-        let bytes = checkpoint::encode(&self.identity, &self.state, archive);
-        self.folder.write_checkpoint(&bytes)?;
-        self.folder.write_manifest(&self.manifest(archive.digest().to_string()))?;
+        let digest = self.folder.write_checkpoint(|file| {
+            checkpoint::encode(file, &self.identity, &self.state, archive)
+        })?;
+        self.folder.write_manifest(&self.manifest(digest.to_string()))?;
         (self.saved, self.saved_generations) = (Instant::now(), self.state.generations);
+        self.saving += began.elapsed();
         Ok(())
     }
 
@@ -359,6 +406,7 @@ impl<'a> Journal<'a> {
             generations_done: state.generations,
             evaluations: state.evaluations,
             skipped: state.skipped,
+            undefined: state.undefined,
             seconds: state.seconds,
             digest,
         }
@@ -399,30 +447,78 @@ pub(super) fn identity(plan: &Plan, model: &Model) -> String {
     )
 }
 
-/// The checkpoint in a folder; `None` if there is none.
-pub(super) fn checkpoint_of<G: Decode>(
+/// What to type to go on with the run in `folder`; `device` is the option for its board,
+/// if it has one.
+fn command(device: &str, folder: &Path) -> String {
+    let folder = folder.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./".contains(c);
+    let folder = if folder.chars().all(is_plain) {
+        folder
+    } else {
+        format!("'{}'", folder.replace('\'', r"'\''"))
+    };
+    format!("mirage evolve --resume{device} --out {folder}")
+}
+
+/// The last checkpoint in a folder or, if that is missing or damaged, the one before;
+/// `None` if there is neither.
+///
+/// Either leads to the same bits: the tables are cut back to where the checkpoint was
+/// written, and grow again as they did.
+pub(super) fn checkpoint_of<G: Decode + PartialEq>(
     folder: &Folder,
     identity: &str,
     model: &Model,
-) -> Result<Option<(State, HeapArchive<G>)>, FolderError> {
-    let Some(bytes) = folder.checkpoint()? else { return Ok(None) };
-    let path = folder.checkpoint_path();
-    checkpoint::decode(&bytes, identity, model.classes(), model.shape())
-        .map(Some)
-        .map_err(|source| FolderError::Checkpoint { path, source })
+) -> Result<Option<Found<G>>, FolderError> {
+    let (classes, shape) = (model.classes(), model.shape());
+    let most = checkpoint::max_len::<G>(identity, classes, shape);
+    let read = |path: PathBuf| {
+        let Some(bytes) = folder.checkpoint(path.clone(), most)? else { return Ok(None) };
+        match checkpoint::decode(&bytes, identity, classes, shape) {
+            Ok((state, archive)) => Ok(Some(Found { state, archive, last_is: None })),
+            Err(source) => Err(FolderError::Checkpoint { path, source }),
+        }
+    };
+    let last = read(folder.checkpoint_path());
+    let why = match &last {
+        Ok(None) => "missing".to_owned(),
+        Err(FolderError::Checkpoint { source, .. }) if source.is_damage() => source.to_string(),
+        _ => return last,
+    };
+    match (read(folder.previous_checkpoint_path()), last) {
+        (Ok(Some(previous)), _) => Ok(Some(Found { last_is: Some(why), ..previous })),
+        (Err(error), Ok(None)) => Err(error),
+        (_, last) => last,
+    }
 }
 
-/// The checkpoint is always written before the manifest that tells of it: one that knows
-/// of less has been lost or replaced, and going on from it would cut the tables.
-pub(super) fn check_not_ahead(
+/// The checkpoint is always written before the manifest that tells of it: without one,
+/// it has been lost, and to begin again would cut the tables to nothing.
+pub(super) fn check_not_lost(
     manifest: &Manifest,
-    state: &State,
+    is_found: bool,
     folder: &Folder,
 ) -> Result<(), FolderError> {
-    if manifest.generations_done <= state.generations {
+    if is_found || manifest.generations_done == 0 {
         return Ok(());
     }
-    let (done, kept) = (manifest.generations_done, state.generations);
-    let reason = format!("missing or old: it knows {kept} generations, run.json tells of {done}");
+    let reason = format!("missing: run.json tells of {} generations", manifest.generations_done);
     Err(FolderError::Damaged { path: folder.checkpoint_path(), reason })
+}
+
+/// What there is to say if the run goes on from another checkpoint than its last.
+fn warning_of_an_old_one<G>(
+    manifest: &Manifest,
+    state: &State,
+    found: Option<&Found<G>>,
+    folder: &Folder,
+) -> Option<String> {
+    let why = match &found?.last_is {
+        Some(why) => format!("{why}; going on from checkpoint.previous.bin,"),
+        None if state.generations < manifest.generations_done => "old; going on from there,".into(),
+        None => return None,
+    };
+    let path = folder.checkpoint_path();
+    let (kept, done) = (state.generations, manifest.generations_done);
+    Some(format!("{}: {why} generation {kept} of {done} that were done", path.display()))
 }

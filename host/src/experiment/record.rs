@@ -36,6 +36,9 @@ pub struct Manifest {
     pub evaluations: u64,
     /// Children whose image equalled their parent's and were not classified again.
     pub skipped: u64,
+    /// Children with a score that was not a number.
+    #[serde(default)]
+    pub undefined: u64,
     /// Wall-clock seconds spent, over all sessions.
     pub seconds: f64,
     /// Digest of the archive, 16 hexadecimal digits.

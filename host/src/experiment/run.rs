@@ -4,13 +4,13 @@ use mirage_core::colour::Colour;
 use mirage_core::evolve::{Encoding, Evolution};
 use mirage_core::genome::Decode;
 
-use super::checkpoint::State;
+use super::checkpoint::{Pace, State};
 use super::engine::{Engine, Setup};
 use super::folder::Folder;
-use super::journal::{Journal, RunError, check_model, check_not_ahead, checkpoint_of, identity};
+use super::journal::{Journal, RunError, check_model, check_not_lost, checkpoint_of, identity};
 use super::plan::Plan;
 use super::record::{MachineRecord, Manifest, ModelRecord, RunRecord};
-use super::summary::{Progress, Summary};
+use super::summary::{News, Summary};
 use crate::genome::{ColourCppn, GreyCppn, HeapDirect};
 use crate::interrupt::Interrupt;
 use crate::model::Model;
@@ -23,6 +23,8 @@ pub struct Work {
     pub threads: usize,
     /// Whether to go on with the run that is in the folder.
     pub resume: bool,
+    /// How often it is saved.
+    pub pace: Pace,
     /// Stops the run, with a checkpoint, before its end.
     pub interrupt: Interrupt,
 }
@@ -31,7 +33,7 @@ pub struct Work {
 /// all its generations are done.
 ///
 /// A resumed run computes what an undisturbed one computes, bit for bit. `observe` is
-/// called after every generation.
+/// called after every generation, and when there is something to be warned of.
 ///
 /// # Errors
 /// [`RunError`]; what was done up to the last checkpoint is kept.
@@ -40,7 +42,7 @@ pub fn run(
     model: &Model,
     folder: &Folder,
     work: &Work,
-    observe: &mut dyn FnMut(Progress),
+    observe: &mut dyn FnMut(News),
 ) -> Result<(Summary, RunRecord), RunError> {
     plan.check_pictures(model.shape(), model.has_margin())?;
     match (plan.encoding, plan.colour) {
@@ -62,18 +64,22 @@ fn evolve<G>(
     model: &Model,
     folder: &Folder,
     work: &Work,
-    observe: &mut dyn FnMut(Progress),
+    observe: &mut dyn FnMut(News),
 ) -> Result<(Summary, RunRecord), RunError>
 where
-    G: Decode + Send + Sync,
+    G: Decode + PartialEq + Send + Sync,
     G::Settings: Sync,
 {
     let setup = setup(plan, work.threads, work.interrupt.clone());
     let machine = MachineRecord::here(setup.simd.name(), work.threads, model.board());
     let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, setup)?;
-    let (mut journal, archive) = Journal::open(plan, model, folder, machine, work.resume)?;
+    let (mut journal, archive) =
+        Journal::open(plan, model, folder, machine, work.resume, work.pace)?;
     if let Some(archive) = archive {
         engine.restore(archive);
+    }
+    if let Some(warning) = journal.warning() {
+        observe(News::Warning(warning));
     }
     while journal.generations() < plan.generations {
         let result = engine.generation(journal.generations(), |child, takeover| {
@@ -85,12 +91,16 @@ where
             Err(error) => return Err(journal.stop(engine.archive(), error)),
         }
         journal.save_when_due(engine.archive())?;
-        observe(journal.progress(engine.archive()));
+        if let Some(warning) = journal.warning() {
+            observe(News::Warning(warning));
+        }
+        observe(News::Progress(journal.progress(engine.archive())));
     }
     journal.finish(&engine)
 }
 
-/// The record of the run in a folder as of its last checkpoint, for a report.
+/// The record of the run in a folder as of its last checkpoint, for a report; as of the
+/// previous one if the last is missing or damaged.
 ///
 /// # Errors
 /// If there is no run, or it was made with another model.
@@ -133,21 +143,23 @@ fn read<G>(
     threads: usize,
 ) -> Result<RunRecord, RunError>
 where
-    G: Decode + Send + Sync,
+    G: Decode + PartialEq + Send + Sync,
     G::Settings: Sync,
 {
     let setup = setup(plan, threads, Interrupt::default());
     let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, setup)?;
     let mut state = State::default();
-    if let Some((found, archive)) = checkpoint_of::<G>(folder, &identity(plan, model), model)? {
-        state = found;
-        engine.restore(archive);
+    let found = checkpoint_of::<G>(folder, &identity(plan, model), model)?;
+    check_not_lost(&manifest, found.is_some(), folder)?;
+    if let Some(found) = found {
+        state = found.state;
+        engine.restore(found.archive);
     }
-    check_not_ahead(&manifest, &state, folder)?;
     // The checkpoint may be one step ahead of the manifest.
     manifest.generations_done = state.generations;
     manifest.evaluations = state.evaluations;
     manifest.skipped = state.skipped;
+    manifest.undefined = state.undefined;
     manifest.seconds = state.seconds;
     manifest.digest = engine.archive().digest().to_string();
     // Pictures and labels are the model's; the file may say anything.

@@ -1,5 +1,8 @@
 //! How far a run is, and its result.
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use mirage_core::genome::Genome;
 use serde::Serialize;
 
@@ -14,6 +17,15 @@ pub const CERTAIN: f32 = 0.9999;
 /// The lower mark that the paper counts ImageNet's classes by.
 pub const SURE: f32 = 0.99;
 
+/// What a run tells as it goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// How far it is; after every generation.
+    Progress(Progress),
+    /// Something that its owner should know, in one line.
+    Warning(String),
+}
+
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
@@ -23,14 +35,52 @@ pub struct Progress {
     pub generations: u32,
     /// Children tested.
     pub evaluations: u64,
-    /// Of those, how many per second of wall-clock time in this session.
+    /// How many of them per second of wall-clock time, over the last minute of this session.
     pub rate: f64,
+    /// Seconds until the last generation is done, at that rate.
+    pub seconds_left: f64,
     /// Median over the classes of the elites' confidence.
     pub median: f32,
+    /// Classes with a confidence of at least [`SURE`].
+    pub sure: usize,
     /// Classes with a confidence of at least [`CERTAIN`].
     pub certain: usize,
     /// Number of classes.
     pub classes: usize,
+}
+
+/// Measures how fast something grows, over the last minute or so.
+#[derive(Clone, Debug)]
+pub(super) struct Meter {
+    /// Moments, at least [`STEP`](Self::STEP) apart, and the counts then; never empty.
+    marks: VecDeque<(Instant, u64)>,
+}
+
+impl Meter {
+    /// What is looked back over.
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    /// What bounds the memory.
+    const STEP: Duration = Duration::from_secs(1);
+
+    /// A meter that begins with `count` at `now`.
+    pub(super) fn new(now: Instant, count: u64) -> Self {
+        Self { marks: VecDeque::from([(now, count)]) }
+    }
+
+    /// The count is `count` now; how many per second it has grown since the last moment
+    /// that is a minute ago, or the first.
+    pub(super) fn rate(&mut self, now: Instant, count: u64) -> f64 {
+        let age = |mark: Option<&(Instant, u64)>| mark.map(|&(then, _)| now - then);
+        while age(self.marks.get(1)).is_some_and(|age| age >= Self::WINDOW) {
+            self.marks.pop_front();
+        }
+        let (then, before) = self.marks[0];
+        if age(self.marks.back()).is_some_and(|age| age >= Self::STEP) {
+            self.marks.push_back((now, count));
+        }
+        (count - before) as f64 / (now - then).as_secs_f64().max(1e-9)
+    }
 }
 
 /// The result of a run; the keys of `mirage evolve --json`.
@@ -54,6 +104,8 @@ pub struct Summary {
     pub evaluations: u64,
     /// Of those, children whose picture was their parent's, not classified again.
     pub skipped: u64,
+    /// Children with a score that was not a number: it takes no cell.
+    pub undefined: u64,
     /// Wall-clock seconds, over all sessions, without the report.
     pub seconds: f64,
     /// Median over the classes of the elites' confidence.
@@ -94,6 +146,7 @@ impl Summary {
             children: manifest.children,
             evaluations: manifest.evaluations,
             skipped: manifest.skipped,
+            undefined: manifest.undefined,
             seconds: manifest.seconds,
             median_confidence: median(&known),
             classes: known.len(),
@@ -157,6 +210,27 @@ mod tests {
         assert_eq!(median(&[]), 0.0);
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_minute() {
+        let start = Instant::now();
+        let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
+        // After a resume: what was there before does not count.
+        let mut meter = Meter::new(start, 1_000_000);
+        assert_eq!(meter.rate(at(0.5), 1_000_050), 100.0);
+        // Ten per second for ten minutes, then twenty.
+        let mut meter = Meter::new(start, 0);
+        for step in 1..=6000_u32 {
+            let rate = meter.rate(at(f64::from(step) / 10.0), step.into());
+            assert!((rate - 10.0).abs() < 1e-6, "{rate}");
+        }
+        assert!(meter.marks.len() <= 62, "{}", meter.marks.len());
+        assert_eq!(meter.rate(at(630.0), 6600), 15.0);
+        assert_eq!(meter.rate(at(660.0), 7200), 20.0);
+        // Generations that take longer than the window.
+        assert_eq!(meter.rate(at(1660.0), 12200), 5.0);
+        assert_eq!(meter.rate(at(1760.0), 12200), 0.0);
     }
 
     #[test]

@@ -78,8 +78,7 @@ pub fn write_all(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
 
 /// Replaces `path` by what `fill` writes, whole or not at all.
 fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ReportError> {
-    files::replace(path, fill)
-        .map_err(|source| ReportError::Write { path: path.to_owned(), source })
+    files::remake(path, fill).map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }
 
 /// Checks that every champion has a class, a picture and scores of the model's sizes.

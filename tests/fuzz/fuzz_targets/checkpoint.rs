@@ -24,6 +24,18 @@ mod experiment {
     }
 }
 
+#[allow(dead_code)]
+#[path = "../../../host/src/model"]
+mod model {
+    mod crops;
+
+    pub use crops::Crops;
+
+    /// Stands for the sets of classes of a manifest, which a checkpoint does not have.
+    #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+    pub struct Classes;
+}
+
 const IDENTITY: &str = "run";
 const CLASSES: usize = 3;
 
@@ -36,11 +48,15 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn check<G: Decode>(bytes: &[u8], shape: Shape) {
-    use experiment::checkpoint::{decode, encode};
+fn check<G: Decode + PartialEq>(bytes: &[u8], shape: Shape) {
+    use experiment::checkpoint::{decode, encode, max_len};
 
     if let Ok((state, archive)) = decode::<G>(bytes, IDENTITY, CLASSES, shape) {
-        assert_eq!(encode(IDENTITY, &state, &archive), bytes, "one representation");
+        let mut copy = Vec::new();
+        let digest = encode(&mut copy, IDENTITY, &state, &archive).unwrap();
+        assert_eq!(copy, bytes, "one representation");
+        assert_eq!(digest, archive.digest());
+        assert!(bytes.len() as u64 <= max_len::<G>(IDENTITY, CLASSES, shape));
         let origins = archive.elites().map(|(_, elite)| elite.origin);
         let lineage = experiment::log::Lineage::restore(&state.living, origins);
         assert!(lineage.survivors().count() <= CLASSES);
@@ -50,7 +66,7 @@ fn check<G: Decode>(bytes: &[u8], shape: Shape) {
 /// The bytes behind the right beginning and before the right checksum: what lies behind
 /// those is reached.
 fn sealed(bytes: &[u8]) -> Vec<u8> {
-    let mut sealed = b"MIRAGECP\x01\0\x03\0\0\0run".to_vec();
+    let mut sealed = b"MIRAGECP\x02\0\x03\0\0\0run".to_vec();
     sealed.extend_from_slice(bytes);
     let checksum = crc32fast::hash(&sealed);
     sealed.extend(checksum.to_le_bytes());
