@@ -7,8 +7,8 @@ mod http;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use mirage::experiment::summary::Progress;
-use mirage::live::{Change, Feed, Run, Server};
+use mirage::experiment::summary::{Change, Progress};
+use mirage::live::{Feed, Run, Server};
 use mirage_core::image::Shape;
 
 /// Generations of the run that is served.
@@ -35,6 +35,8 @@ fn progress(generation: u32) -> Progress {
         evaluations: u64::from(generation) * 10,
         rate: 10.0,
         median: 0.5,
+        seconds_left: 0.0,
+        sure: 0,
         certain: 0,
         classes: 0,
     }

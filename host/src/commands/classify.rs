@@ -36,7 +36,7 @@ impl From<CropsName> for Crops {
 /// Arguments of `mirage classify`.
 #[derive(Args, Debug)]
 pub struct ClassifyArgs {
-    /// lenet, lenet-small (int8), lenet-float, or the path of an int8 model or ONNX network
+    /// A name of `mirage models list`, or the path of an int8 model or ONNX network
     #[arg(long, value_name = "NAME|FILE", default_value = "lenet")]
     model: String,
     /// Parts of each image that the model looks at

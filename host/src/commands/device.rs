@@ -274,7 +274,7 @@ impl EvolveArgs {
         let interrupt = Interrupt::by_signals().map_err(DeviceCommandError::Signals)?;
         let line = progress::line();
         let observe = &mut |step| match step {
-            Step::Board(now) => progress::show(&line, News::Progress(now)),
+            Step::Board(now) => progress::show(&line, News::Generation(now, Vec::new())),
             Step::Host(done) => {
                 line.set_message(format!(
                     "again on the host: generation {done}/{}",

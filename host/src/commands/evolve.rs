@@ -1,7 +1,9 @@
 //! `mirage evolve`: a run, from the command line to the report.
 
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -19,15 +21,16 @@ use crate::experiment::groups;
 use crate::experiment::journal::RunError;
 use crate::experiment::plan::{MAX_CHILDREN, Plan, PlanError};
 use crate::experiment::run::{self, Work};
-use crate::experiment::summary::Summary;
+use crate::experiment::summary::{News, Summary};
 use crate::interrupt::Interrupt;
+use crate::live::{self, Feed, Phase, ServeError, Server};
 use crate::model::{Crops, Model, ModelError};
 use crate::report::{self, ReportError};
 
 /// Arguments of `mirage evolve`.
 #[derive(Args, Debug)]
 pub struct EvolveArgs {
-    /// What to fool: lenet, lenet-small (int8), lenet-float, or the path of an int8 model or ONNX network [default: lenet]
+    /// What to fool: a name of `mirage models list`, or the path of an int8 model or ONNX network [default: lenet]
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
     /// What to fool: the network on a board, which classifies while this machine evolves: /dev/ttyACM0, unix:PATH or tcp:HOST:PORT
@@ -56,6 +59,9 @@ pub struct EvolveArgs {
     /// The run folder [default: runs/MODEL-PRESET-seedS, after the board if there is one]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Show the run while it goes on, as a page at a port of this machine (8080), or at IP:PORT for whoever reaches it
+    #[arg(long, value_name = "ADDR", value_parser = live::address)]
+    serve: Option<SocketAddr>,
     /// Go on with the run in the folder; with a larger --generations also past its end
     #[arg(long)]
     resume: bool,
@@ -193,6 +199,9 @@ pub enum EvolveError {
     /// The run is done and its report cannot be written.
     #[error("{0}")]
     Report(#[from] ReportError),
+    /// The page cannot be served.
+    #[error("--serve: {0}")]
+    Serve(#[from] ServeError),
     /// The result cannot be printed.
     #[error("{0}")]
     Output(#[from] OutputError),
@@ -250,21 +259,50 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
     };
     let interrupt = Interrupt::by_signals().map_err(EvolveError::Signals)?;
     let work = Work { threads, resume: args.resume, pace, interrupt };
+    let feed = Arc::new(Feed::new(live::Run {
+        preset: plan.preset.clone(),
+        model: model.title().to_owned(),
+        seed: plan.seed,
+        labels: model.labels().to_vec(),
+        shape: model.shape(),
+        folder: folder.path().to_owned(),
+    }));
+    let server = args.serve.map(|address| Server::start(address, feed.clone())).transpose()?;
+    if let Some(server) = &server {
+        eprintln!("watch at http://{}/", server.address());
+    }
     let line = progress::line();
-    let result = run::run(&plan, &model, &folder, &work, &mut |news| progress::show(&line, news));
-    line.finish_and_clear();
-    let (summary, record) = match result {
-        Err(stopped @ RunError::Interrupted { .. }) => {
-            eprintln!("{stopped}");
-            return Ok(Answer::Interrupted);
+    let result = run::run(&plan, &model, &folder, &work, &mut |news| {
+        match &news {
+            News::History(rows) => feed.replay(rows),
+            News::Generation(now, elites) => feed.publish(*now, elites.iter().cloned()),
+            News::Warning(_) => {}
         }
-        result => result?,
+        progress::show(&line, news);
+    });
+    line.finish_and_clear();
+    feed.set_phase(if result.is_ok() { Phase::Done } else { Phase::Stopped });
+    let (summary, record) = match result {
+        Ok(done) => done,
+        Err(stopped) => {
+            if let Some(server) = server {
+                server.farewell();
+            }
+            if matches!(stopped, RunError::Interrupted { .. }) {
+                eprintln!("{stopped}");
+                return Ok(Answer::Interrupted);
+            }
+            return Err(stopped.into());
+        }
     };
     report::write_all(&record, folder.path())?;
     if args.json {
         print(&format!("{}\n", serde_json::json!(summary)))?;
     } else {
         print(&in_words(&summary))?;
+    }
+    if let Some(server) = server {
+        server.farewell();
     }
     Ok(Answer::Yes)
 }

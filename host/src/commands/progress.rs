@@ -20,7 +20,8 @@ pub(super) fn line() -> ProgressBar {
 /// Shows what a run tells; warnings above the line, and without a terminal too.
 pub(super) fn show(line: &ProgressBar, news: News) {
     match news {
-        News::Progress(now) => line.set_message(in_words(now)),
+        News::Generation(now, _) => line.set_message(in_words(now)),
+        News::History(_) => {}
         News::Warning(text) => line.suspend(|| eprintln!("warning: {text}")),
     }
 }

@@ -15,6 +15,7 @@
 //! With 1000 classes, 200 children and pictures of 256×256×3 bytes that is 240 MB for
 //! CPPNs and 480 MB for direct genomes, if no two classes share an elite.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +30,7 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::record::Champion;
+use super::summary::Change;
 use crate::interrupt::Interrupt;
 use crate::model::{Crops, Model, ModelError, ThreadClassifier};
 use crate::simd::Simd;
@@ -193,29 +195,60 @@ where
         image
     }
 
+    /// A class's elite as a picture; `None` if there is none.
+    #[must_use]
+    pub fn elite(&self, class: usize) -> Option<Change> {
+        let elite = self.archive.cells().get(class)?.as_ref()?;
+        let (confidence, generation) = (elite.confidence, elite.origin.generation + 1);
+        Some(Change { class, confidence, generation, picture: self.picture(class)?.clone() })
+    }
+
     /// The elites as pictures, in class order.
     ///
     /// # Errors
     /// If the model fails.
     pub fn champions(&self) -> Result<Vec<Champion>, ModelError> {
-        let elites: Vec<_> = self.archive.elites().collect();
-        let champion = |&(class, elite): &(usize, &Elite<G>)| {
-            let portrait = self.portraits[class].as_ref();
-            let image = portrait.map(|portrait| portrait.image.clone()).unwrap_or_default();
-            let scores = match portrait.and_then(|portrait| portrait.scores.clone()) {
-                Some(scores) => scores,
-                None => self.classify(&mut self.worker(), &image)?.into(),
-            };
-            Ok(Champion {
-                class,
-                confidence: elite.confidence,
-                generation: elite.origin.generation + 1,
-                id: elite.origin.id,
-                image,
-                scores,
-            })
+        let scores = self.scores()?;
+        let champion = |(class, elite): (usize, &Elite<G>)| Champion {
+            class,
+            confidence: elite.confidence,
+            generation: elite.origin.generation + 1,
+            id: elite.origin.id,
+            image: self.picture(class).cloned().unwrap_or_default(),
+            scores: scores.get(&elite.origin.id).cloned().unwrap_or_default(),
         };
-        self.pool.install(|| elites.par_iter().map(champion).collect())
+        Ok(self.archive.elites().map(champion).collect())
+    }
+
+    /// The scores of every individual that holds a cell, by its id: those that are known,
+    /// and the others found out, each once.
+    fn scores(&self) -> Result<BTreeMap<u64, Arc<[f32]>>, ModelError> {
+        let mut known = BTreeMap::new();
+        let mut unknown = BTreeMap::new();
+        for (class, elite) in self.archive.elites() {
+            match &self.portraits[class] {
+                Some(Portrait { scores: Some(scores), .. }) => {
+                    known.insert(elite.origin.id, scores.clone());
+                }
+                Some(Portrait { image, scores: None }) => {
+                    unknown.insert(elite.origin.id, image.clone());
+                }
+                None => {}
+            }
+        }
+        let unknown: Vec<_> =
+            unknown.into_iter().filter(|(id, _)| !known.contains_key(id)).collect();
+        let classify = |some: &[(u64, Arc<[u8]>)]| {
+            let pictures: Vec<u8> = some.iter().flat_map(|(_, image)| &**image).copied().collect();
+            let scores = self.classify(&mut self.worker(), &pictures)?;
+            let rows = scores.chunks_exact(self.classes.max(1)).map(Arc::from);
+            Ok(some.iter().map(|(id, _)| *id).zip(rows).collect::<Vec<_>>())
+        };
+        let tasks = unknown.par_chunks(self.task as usize);
+        let found: Vec<_> =
+            self.pool.install(|| tasks.map(classify).collect::<Result<_, ModelError>>())?;
+        known.extend(found.into_iter().flatten());
+        Ok(known)
     }
 
     /// The scores of some pictures, one row behind the other.

@@ -281,6 +281,14 @@ impl<'a> Journal<'a> {
         if is_due { self.save(archive) } else { Ok(()) }
     }
 
+    /// What has been written down so far.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn history(&self) -> Result<Vec<HistoryRow>, RunError> {
+        Ok(self.folder.history(self.history.len())?)
+    }
+
     /// How far the run is.
     #[must_use]
     pub fn progress<G: Genome>(&mut self, archive: &HeapArchive<G>) -> Progress {
@@ -437,12 +445,12 @@ pub(super) fn check_model(
 pub(super) fn identity(plan: &Plan, model: &Model) -> String {
     let settings: Vec<String> =
         plan.settings().iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let ModelRecord { sha256, picture: [height, width, _], preprocessing, .. } = model.record();
     format!(
-        "algorithm {REVISION}, preset {}, {} children, seed {}, model {}, {}",
+        "algorithm {REVISION}, preset {}, {} children, seed {}, model {sha256}, {}, pictures of {width}×{height}, preprocessing {preprocessing}",
         plan.preset,
         plan.children,
         plan.seed,
-        model.record().sha256,
         settings.join(", ")
     )
 }

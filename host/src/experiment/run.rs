@@ -1,5 +1,7 @@
 //! A run, from its first generation or from where it stopped, to its report.
 
+use std::collections::BTreeSet;
+
 use mirage_core::colour::Colour;
 use mirage_core::evolve::{Encoding, Evolution};
 use mirage_core::genome::Decode;
@@ -77,13 +79,18 @@ where
         Journal::open(plan, model, folder, machine, work.resume, work.pace)?;
     if let Some(archive) = archive {
         engine.restore(archive);
+        observe(News::History(journal.history()?));
+        let elites = (0..model.classes()).filter_map(|class| engine.elite(class)).collect();
+        observe(News::Generation(journal.progress(engine.archive()), elites));
     }
     if let Some(warning) = journal.warning() {
         observe(News::Warning(warning));
     }
     while journal.generations() < plan.generations {
+        let mut risen = BTreeSet::new();
         let result = engine.generation(journal.generations(), |child, takeover| {
             journal.take(child.origin, takeover);
+            risen.insert(takeover.class);
         });
         match result {
             Ok(Some(done)) => journal.end_generation(done),
@@ -94,7 +101,8 @@ where
         if let Some(warning) = journal.warning() {
             observe(News::Warning(warning));
         }
-        observe(News::Progress(journal.progress(engine.archive())));
+        let elites = risen.into_iter().filter_map(|class| engine.elite(class)).collect();
+        observe(News::Generation(journal.progress(engine.archive()), elites));
     }
     journal.finish(&engine)
 }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
 use mirage_core::genome::Genome;
 use serde::Serialize;
 
@@ -20,10 +22,25 @@ pub const SURE: f32 = 0.99;
 /// What a run tells as it goes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
-    /// How far it is; after every generation.
-    Progress(Progress),
+    /// What was written down before this session.
+    History(Vec<HistoryRow>),
+    /// How far it is after a generation, and the elites that are new since it last told.
+    Generation(Progress, Vec<Change>),
     /// Something that its owner should know, in one line.
     Warning(String),
+}
+
+/// A class's new elite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Index of the class.
+    pub class: usize,
+    /// Confidence in that class, 0 ..= 1.
+    pub confidence: f32,
+    /// The generation, counted from 1, that made it.
+    pub generation: u32,
+    /// Height × width × channels pixel bytes.
+    pub picture: Arc<[u8]>,
 }
 
 /// How far a run is.

@@ -8,7 +8,7 @@ use mirage_core::image::Shape;
 use serde::Serialize;
 
 use crate::experiment::record::HistoryRow;
-use crate::experiment::summary::Progress;
+use crate::experiment::summary::{Change, Progress};
 use crate::report::figures::quantile;
 
 /// A point of the curve is kept when this share of its generation has passed since the
@@ -34,19 +34,6 @@ pub struct Run {
     pub shape: Shape,
     /// The run folder.
     pub folder: PathBuf,
-}
-
-/// A class's new elite.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// Index of the class.
-    pub class: usize,
-    /// Confidence in that class, 0 ..= 1.
-    pub confidence: f32,
-    /// The generation, counted from 1, that made it.
-    pub generation: u32,
-    /// Height × width × channels pixel bytes.
-    pub picture: Arc<[u8]>,
 }
 
 /// Whether a run is at work.
@@ -237,7 +224,9 @@ pub(super) mod tests {
             generations: 100,
             evaluations: u64::from(generation) * 10,
             rate: 20.0,
+            seconds_left: f64::from(100 - generation) * 0.5,
             median: 0.0,
+            sure: 0,
             certain: 0,
             classes: 0,
         }

@@ -24,5 +24,5 @@ mod site;
 mod state;
 
 pub use address::{AddressError, address};
-pub use feed::{Change, Feed, Phase, Run};
+pub use feed::{Feed, Phase, Run};
 pub use server::{ServeError, Server};

@@ -66,8 +66,9 @@ fn png(pixels: &[u8], shape: Shape, size: Size) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::feed::{Change, tests::change};
+    use super::super::feed::tests::change;
     use super::*;
+    use crate::experiment::summary::Change;
 
     const SHAPE: Shape = Shape { height: 256, width: 200, channels: 3 };
 

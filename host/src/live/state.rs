@@ -75,7 +75,8 @@ pub(super) fn json(feed: &Feed, since: u64) -> serde_json::Result<Vec<u8>> {
         generations: progress.generations,
         evaluations: progress.evaluations,
         rate: progress.rate,
-        left: seconds_left(progress),
+        // Before the first generation of a session nobody knows.
+        left: (progress.rate > 0.0).then_some(progress.seconds_left),
         spread: state.spread,
         sure: state.confidences().filter(|&confidence| confidence >= SURE).count(),
         certain: progress.certain,
@@ -99,14 +100,6 @@ pub(super) fn json(feed: &Feed, since: u64) -> serde_json::Result<Vec<u8>> {
             .collect(),
         about,
     })
-}
-
-/// How long the rest takes at the present rate; `None` as long as there is none.
-fn seconds_left(progress: Progress) -> Option<f64> {
-    let per_generation = progress.evaluations as f64 / f64::from(progress.generation);
-    let generations = progress.generations.saturating_sub(progress.generation);
-    let seconds = f64::from(generations) * per_generation / progress.rate;
-    seconds.is_finite().then_some(seconds)
 }
 
 #[cfg(test)]
@@ -149,9 +142,8 @@ mod tests {
 
     #[test]
     fn without_a_rate_nobody_knows_how_long() {
-        let at_rest = Progress { rate: 0.0, ..progress(1) };
-        assert_eq!(seconds_left(at_rest), None);
-        assert_eq!(seconds_left(Progress { evaluations: 0, ..progress(0) }), None);
-        assert_eq!(seconds_left(progress(100)), Some(0.0));
+        let feed = feed(3);
+        feed.publish(Progress { rate: 0.0, ..progress(1) }, []);
+        assert_eq!(since(&feed, 0)["progress"]["left"], Value::Null);
     }
 }
