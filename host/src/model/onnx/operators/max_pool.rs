@@ -7,6 +7,7 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::MaxPool as TractMaxPool;
 use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
 
 use super::vector;
+use super::window::{self, Window};
 
 /// Max-pooling of planes, the last two axes. What lies outside of a plane never wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,47 +16,21 @@ struct MaxPool {
     horizontal: Window,
 }
 
-/// How windows lie along one axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
-    input: usize,
-    output: usize,
-    size: usize,
-    stride: usize,
-    dilation: usize,
-    padding: usize,
-}
-
-impl Window {
-    /// Length of an axis with what lies outside of it and is looked at.
+impl MaxPool {
+    /// Length of a row with what lies outside of it and is looked at.
     fn padded(&self) -> usize {
-        let reach = (self.output - 1) * self.stride + (self.size - 1) * self.dilation + 1;
-        reach.max(self.padding + self.input)
+        let Window { input, output, size, stride, dilation, padding } = self.horizontal;
+        let reach = (output - 1) * stride + (size - 1) * dilation + 1;
+        reach.max(padding + input)
     }
 }
 
 /// The operator for tract's `node`, if it pools planes of floats.
 pub(super) fn replacement(model: &TypedModel, node: &TypedNode) -> Option<Box<dyn TypedOp>> {
     let op = node.op_as::<TractMaxPool>().filter(|op| op.with_index_outputs.is_none())?;
-    let spec = &op.pool_spec;
     let fact = model.outlet_fact(node.inputs[0]).ok()?;
-    let shape = spec.data_format.shape(fact.shape.as_concrete()?).ok()?;
-    let is_planes = spec.rank() == 2 && !spec.data_format.c_is_last();
-    if !is_planes || fact.datum_type != f32::datum_type() {
-        return None;
-    }
-    let axes = spec.computed_padding(shape.hw_dims());
-    let window = |axis: usize| Window {
-        input: axes[axis].deconvoluted,
-        output: axes[axis].convoluted,
-        size: spec.kernel_shape[axis],
-        stride: spec.stride(axis),
-        dilation: spec.dilation(axis),
-        padding: axes[axis].pad_before,
-    };
-    let [vertical, horizontal] = [0, 1].map(window);
-    (vertical.output > 0 && horizontal.output > 0)
-        .then(|| Box::new(MaxPool { vertical, horizontal }) as _)
+    let [vertical, horizontal] = window::pair(&op.pool_spec, fact)?;
+    Some(Box::new(MaxPool { vertical, horizontal }))
 }
 
 /// All planes of a tensor.
@@ -80,9 +55,8 @@ impl vector::Kernel for Planes<'_> {
                 let columns = &mut self.columns[horizontal.padding..][..horizontal.input];
                 columns.fill(f32::NEG_INFINITY);
                 for tap in 0..vertical.size {
-                    let row = y * vertical.stride + tap * vertical.dilation;
-                    let row = row.wrapping_sub(vertical.padding);
-                    if row < vertical.input {
+                    if vertical.inside(tap).contains(&y) {
+                        let row = vertical.position(y, tap);
                         keep_larger(columns, &plane[row * horizontal.input..]);
                     }
                 }
@@ -122,7 +96,7 @@ impl EvalOp for MaxPool {
     fn eval(&self, _: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let mut output = Tensor::zero::<f32>(&self.output_shape(input.shape()))?;
-        let padded = self.horizontal.padded();
+        let padded = self.padded();
         vector::run(Planes {
             op: self,
             input: input.try_as_plain_ram()?.as_slice::<f32>()?,
