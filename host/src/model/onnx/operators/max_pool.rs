@@ -6,7 +6,6 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cnn::MaxPool as TractMaxPool;
 use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
 
-use super::vector;
 use super::window::{self, Window};
 
 /// Max-pooling of planes, the last two axes. What lies outside of a plane never wins.
@@ -23,6 +22,43 @@ impl MaxPool {
         let reach = (output - 1) * stride + (size - 1) * dilation + 1;
         reach.max(padding + input)
     }
+
+    /// The shape of the output for an input of this shape, planes last.
+    fn output_shape<D: Clone + From<usize>>(&self, input: &[D]) -> TVec<D> {
+        let mut shape: TVec<D> = input.into();
+        let planes = shape.len() - 2;
+        shape[planes] = self.vertical.output.into();
+        shape[planes + 1] = self.horizontal.output.into();
+        shape
+    }
+
+    /// All planes of a tensor.
+    fn pool(&self, input: &[f32], output: &mut [f32]) {
+        let Self { vertical, horizontal } = *self;
+        // What is largest in each column of a row of windows, with its padding.
+        let mut columns = vec![f32::NEG_INFINITY; self.padded()];
+        let planes = input.chunks_exact(vertical.input * horizontal.input);
+        let outputs = output.chunks_exact_mut(vertical.output * horizontal.output);
+        for (plane, output) in planes.zip(outputs) {
+            for (y, output) in output.chunks_exact_mut(horizontal.output).enumerate() {
+                let inside = &mut columns[horizontal.padding..][..horizontal.input];
+                inside.fill(f32::NEG_INFINITY);
+                for tap in 0..vertical.size {
+                    if vertical.inside(tap).contains(&y) {
+                        let row = vertical.position(y, tap);
+                        keep_larger(inside, &plane[row * horizontal.input..]);
+                    }
+                }
+                for (x, output) in output.iter_mut().enumerate() {
+                    let window = &columns[x * horizontal.stride..];
+                    let values = window.iter().step_by(horizontal.dilation).take(horizontal.size);
+                    *output = values.fold(f32::NEG_INFINITY, |largest, &value| {
+                        if value > largest { value } else { largest }
+                    });
+                }
+            }
+        }
+    }
 }
 
 /// The operator for tract's `node`, if it pools planes of floats.
@@ -33,49 +69,7 @@ pub(super) fn replacement(model: &TypedModel, node: &TypedNode) -> Option<Box<dy
     Some(Box::new(MaxPool { vertical, horizontal }))
 }
 
-/// All planes of a tensor.
-struct Planes<'a> {
-    op: &'a MaxPool,
-    input: &'a [f32],
-    output: &'a mut [f32],
-    /// A row of what is largest in each column of the windows, with its padding.
-    columns: Vec<f32>,
-    /// The largest of the windows at every place, whatever the stride.
-    windows: Vec<f32>,
-}
-
-impl vector::Kernel for Planes<'_> {
-    #[inline(always)]
-    fn run(mut self) {
-        let MaxPool { vertical, horizontal } = *self.op;
-        let planes = self.input.chunks_exact(vertical.input * horizontal.input);
-        let outputs = self.output.chunks_exact_mut(vertical.output * horizontal.output);
-        for (plane, output) in planes.zip(outputs) {
-            for (y, output) in output.chunks_exact_mut(horizontal.output).enumerate() {
-                let columns = &mut self.columns[horizontal.padding..][..horizontal.input];
-                columns.fill(f32::NEG_INFINITY);
-                for tap in 0..vertical.size {
-                    if vertical.inside(tap).contains(&y) {
-                        let row = vertical.position(y, tap);
-                        keep_larger(columns, &plane[row * horizontal.input..]);
-                    }
-                }
-                let length = (horizontal.output - 1) * horizontal.stride + 1;
-                let windows = &mut self.windows[..length];
-                windows.copy_from_slice(&self.columns[..length]);
-                for tap in 1..horizontal.size {
-                    keep_larger(windows, &self.columns[tap * horizontal.dilation..]);
-                }
-                for (x, output) in output.iter_mut().enumerate() {
-                    *output = windows[x * horizontal.stride];
-                }
-            }
-        }
-    }
-}
-
 /// Takes over every value that is larger.
-#[inline(always)]
 fn keep_larger(largest: &mut [f32], values: &[f32]) {
     for (largest, &value) in largest.iter_mut().zip(values) {
         *largest = if value > *largest { value } else { *largest };
@@ -96,26 +90,10 @@ impl EvalOp for MaxPool {
     fn eval(&self, _: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let mut output = Tensor::zero::<f32>(&self.output_shape(input.shape()))?;
-        let padded = self.padded();
-        vector::run(Planes {
-            op: self,
-            input: input.try_as_plain_ram()?.as_slice::<f32>()?,
-            output: output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?,
-            columns: vec![f32::NEG_INFINITY; padded],
-            windows: vec![f32::NEG_INFINITY; padded],
-        });
+        let inputs = input.try_as_plain_ram()?;
+        let mut outputs = output.try_as_plain_ram_mut()?;
+        self.pool(inputs.as_slice::<f32>()?, outputs.as_slice_mut::<f32>()?);
         Ok(tvec!(output.into_tvalue()))
-    }
-}
-
-impl MaxPool {
-    /// The shape of the output for an input of this shape, planes last.
-    fn output_shape<D: Clone + From<usize>>(&self, input: &[D]) -> TVec<D> {
-        let mut shape: TVec<D> = input.into();
-        let planes = shape.len() - 2;
-        shape[planes] = self.vertical.output.into();
-        shape[planes + 1] = self.horizontal.output.into();
-        shape
     }
 }
 
