@@ -88,7 +88,7 @@ mod tests {
             if is_replaced {
                 register(&mut framework);
             }
-            let fact = InferenceFact::dt_shape(f32::datum_type(), &shape);
+            let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
             let model = framework.model_for_proto_model(&proto);
             let model = model.and_then(|m| m.with_input_fact(0, fact)).and_then(|m| m.into_typed());
             let mut model = model.expect("a valid network");
@@ -121,23 +121,23 @@ mod tests {
 
     #[test]
     fn max_pool_is_the_same() {
-        let kinds: [(&[i64], &[i64], &[i64], &[i64], i64); 7] = [
+        let kinds = [
             // kernel, strides, pads, dilations, ceil_mode
-            (&[3, 3], &[2, 2], &[0; 4], &[1, 1], 0),
-            (&[3, 3], &[2, 2], &[0, 0, 1, 1], &[1, 1], 0),
-            (&[3, 3], &[2, 2], &[1; 4], &[1, 1], 1),
-            (&[2, 2], &[2, 2], &[0; 4], &[1, 1], 1),
-            (&[1, 5], &[3, 1], &[0, 2, 0, 2], &[1, 1], 0),
-            (&[5, 2], &[1, 4], &[2, 0, 1, 1], &[1, 2], 0),
-            (&[2, 3], &[1, 1], &[0; 4], &[3, 2], 0),
+            ([3, 3], [2, 2], [0; 4], [1, 1], 0),
+            ([3, 3], [2, 2], [0, 0, 1, 1], [1, 1], 0),
+            ([3, 3], [2, 2], [1; 4], [1, 1], 1),
+            ([2, 2], [2, 2], [0; 4], [1, 1], 1),
+            ([1, 5], [3, 1], [0, 2, 0, 2], [1, 1], 0),
+            ([5, 2], [1, 4], [2, 0, 1, 1], [1, 2], 0),
+            ([2, 3], [1, 1], [0; 4], [3, 2], 0),
         ];
         for image in [[3, 11, 13], [1, 8, 8], [5, 7, 40]] {
             for (kernel, strides, pads, dilations, ceil) in kinds {
                 let attributes = [
-                    ("kernel_shape", Ints(kernel)),
-                    ("strides", Ints(strides)),
-                    ("pads", Ints(pads)),
-                    ("dilations", Ints(dilations)),
+                    ("kernel_shape", Ints(&kernel)),
+                    ("strides", Ints(&strides)),
+                    ("pads", Ints(&pads)),
+                    ("dilations", Ints(&dilations)),
                     ("ceil_mode", Int(ceil)),
                 ];
                 let [_, theirs, ours] = run("MaxPool", image, &attributes);
@@ -149,24 +149,24 @@ mod tests {
     #[test]
     fn convolution_is_nearly_the_same() {
         // kernel, strides, pads, dilations, groups
-        let kinds: [([usize; 2], &[i64], &[i64], &[i64], i64); 9] = [
-            ([1, 1], &[1, 1], &[0; 4], &[1, 1], 1),
-            ([1, 1], &[2, 2], &[0; 4], &[1, 1], 2),
-            ([1, 1], &[1, 1], &[1, 0, 0, 1], &[1, 1], 1),
-            ([3, 3], &[1, 1], &[1; 4], &[1, 1], 1),
-            ([3, 3], &[2, 2], &[0, 0, 1, 1], &[1, 1], 4),
-            ([5, 2], &[1, 3], &[4, 0, 1, 5], &[1, 2], 2),
-            ([3, 1], &[3, 1], &[7, 9, 7, 9], &[2, 1], 1),
-            ([7, 7], &[2, 2], &[0; 4], &[1, 1], 1),
-            ([2, 3], &[1, 1], &[0; 4], &[3, 2], 4),
+        let kinds = [
+            ([1, 1], [1, 1], [0; 4], [1, 1], 1),
+            ([1, 1], [2, 2], [0; 4], [1, 1], 2),
+            ([1, 1], [1, 1], [1, 0, 0, 1], [1, 1], 1),
+            ([3, 3], [1, 1], [1; 4], [1, 1], 1),
+            ([3, 3], [2, 2], [0, 0, 1, 1], [1, 1], 4),
+            ([5, 2], [1, 3], [4, 0, 1, 5], [1, 2], 2),
+            ([3, 1], [3, 1], [7, 9, 7, 9], [2, 1], 1),
+            ([7, 7], [2, 2], [0; 4], [1, 1], 1),
+            ([2, 3], [1, 1], [0; 4], [3, 2], 4),
         ];
         for image in [[4, 11, 13], [12, 8, 8], [4, 9, 40], [48, 60, 61]] {
             for (index, (kernel, strides, pads, dilations, groups)) in kinds.into_iter().enumerate()
             {
                 let attributes = [
-                    ("strides", Ints(strides)),
-                    ("pads", Ints(pads)),
-                    ("dilations", Ints(dilations)),
+                    ("strides", Ints(&strides)),
+                    ("pads", Ints(&pads)),
+                    ("dilations", Ints(&dilations)),
                     ("group", Int(groups)),
                 ];
                 let dims = [8, image[0] / groups as usize, kernel[0], kernel[1]];
