@@ -11,7 +11,7 @@ use tract_onnx::pb::{
 };
 
 use crate::rng::SplitMix64;
-use Attribute::{Float, Int, Ints};
+use Attribute::{Float, Int, Ints, Text};
 
 /// The batch that a file says it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Attribute<'a> {
     Ints(&'a [i64]),
     /// A number.
     Float(f32),
+    /// A word.
+    Text(&'a str),
 }
 
 /// A network in the making.
@@ -90,6 +92,11 @@ impl Builder {
                     ..attribute
                 },
                 Float(f) => AttributeProto { f, r#type: AttributeType::Float as i32, ..attribute },
+                Text(text) => AttributeProto {
+                    s: text.as_bytes().to_vec(),
+                    r#type: AttributeType::String as i32,
+                    ..attribute
+                },
             }
         });
         self.graph.node.push(NodeProto {

@@ -119,6 +119,7 @@ impl Stage {
             .and_then(InferenceModelExt::into_typed);
         drop(proto);
         let optimise = |mut model: TypedModel| {
+            operators::replace_convolutions(&mut model)?;
             model.declutter()?;
             operators::replace(&mut model)?;
             model.optimize()?;

@@ -9,8 +9,6 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
 
-use super::vector;
-
 /// Pixels whose sums are made together: a few planes of them stay in the first-level cache.
 const PIXELS: usize = 256;
 
@@ -40,21 +38,12 @@ pub(super) fn read(
     Ok((expand(lrn), vec![]))
 }
 
-/// One image: channels, each a plane of so many pixels.
-struct Image<'a> {
-    op: &'a Lrn,
-    input: &'a [f32],
-    output: &'a mut [f32],
-    plane: usize,
-}
-
-impl vector::Kernel for Image<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { op, input, output, plane } = self;
+impl Lrn {
+    /// Normalises one image: channels, each a plane of so many pixels.
+    fn normalise(&self, input: &[f32], output: &mut [f32], plane: usize) {
         let channels = input.len() / plane;
-        let scale = op.alpha / op.size as f32;
-        let (before, after) = ((op.size - 1) / 2, op.size / 2);
+        let scale = self.alpha / self.size as f32;
+        let (before, after) = ((self.size - 1) / 2, self.size / 2);
         let mut sums = [0.0; PIXELS];
         for start in (0..plane).step_by(PIXELS) {
             let length = PIXELS.min(plane - start);
@@ -70,14 +59,14 @@ impl vector::Kernel for Image<'_> {
                 let at = channel * plane + start;
                 let values = &input[at..][..length];
                 let outputs = &mut output[at..][..length];
-                if op.beta == 0.75 {
+                if self.beta == 0.75 {
                     for ((y, x), sum) in outputs.iter_mut().zip(values).zip(&*sums) {
-                        let root = (op.bias + scale * sum).sqrt();
+                        let root = (self.bias + scale * sum).sqrt();
                         *y = x / (root * root.sqrt());
                     }
                 } else {
                     for ((y, x), sum) in outputs.iter_mut().zip(values).zip(&*sums) {
-                        *y = x / (op.bias + scale * sum).powf(op.beta);
+                        *y = x / (self.bias + scale * sum).powf(self.beta);
                     }
                 }
             }
@@ -135,7 +124,7 @@ impl EvalOp for Lrn {
         let mut outputs = output.try_as_plain_ram_mut()?;
         let outputs = outputs.as_slice_mut::<f32>()?.chunks_exact_mut(image);
         for (input, output) in inputs.zip(outputs) {
-            vector::run(Image { op: self, input, output, plane });
+            self.normalise(input, output, plane);
         }
         Ok(tvec!(output.into_tvalue()))
     }

@@ -6,7 +6,7 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cnn::MaxPool as TractMaxPool;
 use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
 
-use super::vector;
+use super::window::{self, Window};
 
 /// Max-pooling of planes, the last two axes. What lies outside of a plane never wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,93 +15,61 @@ struct MaxPool {
     horizontal: Window,
 }
 
-/// How windows lie along one axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
-    input: usize,
-    output: usize,
-    size: usize,
-    stride: usize,
-    dilation: usize,
-    padding: usize,
-}
-
-impl Window {
-    /// Length of an axis with what lies outside of it and is looked at.
+impl MaxPool {
+    /// Length of a row with what lies outside of it and is looked at.
     fn padded(&self) -> usize {
-        let reach = (self.output - 1) * self.stride + (self.size - 1) * self.dilation + 1;
-        reach.max(self.padding + self.input)
+        let Window { input, output, size, stride, dilation, padding } = self.horizontal;
+        let reach = (output - 1) * stride + (size - 1) * dilation + 1;
+        reach.max(padding + input)
     }
-}
 
-/// The operator for tract's `node`, if it pools planes of floats.
-pub(super) fn replacement(model: &TypedModel, node: &TypedNode) -> Option<Box<dyn TypedOp>> {
-    let op = node.op_as::<TractMaxPool>().filter(|op| op.with_index_outputs.is_none())?;
-    let spec = &op.pool_spec;
-    let fact = model.outlet_fact(node.inputs[0]).ok()?;
-    let shape = spec.data_format.shape(fact.shape.as_concrete()?).ok()?;
-    let is_planes = spec.rank() == 2 && !spec.data_format.c_is_last();
-    if !is_planes || fact.datum_type != f32::datum_type() {
-        return None;
+    /// The shape of the output for an input of this shape, planes last.
+    fn output_shape<D: Clone + From<usize>>(&self, input: &[D]) -> TVec<D> {
+        let mut shape: TVec<D> = input.into();
+        let planes = shape.len() - 2;
+        shape[planes] = self.vertical.output.into();
+        shape[planes + 1] = self.horizontal.output.into();
+        shape
     }
-    let axes = spec.computed_padding(shape.hw_dims());
-    let window = |axis: usize| Window {
-        input: axes[axis].deconvoluted,
-        output: axes[axis].convoluted,
-        size: spec.kernel_shape[axis],
-        stride: spec.stride(axis),
-        dilation: spec.dilation(axis),
-        padding: axes[axis].pad_before,
-    };
-    let [vertical, horizontal] = [0, 1].map(window);
-    (vertical.output > 0 && horizontal.output > 0)
-        .then(|| Box::new(MaxPool { vertical, horizontal }) as _)
-}
 
-/// All planes of a tensor.
-struct Planes<'a> {
-    op: &'a MaxPool,
-    input: &'a [f32],
-    output: &'a mut [f32],
-    /// A row of what is largest in each column of the windows, with its padding.
-    columns: Vec<f32>,
-    /// The largest of the windows at every place, whatever the stride.
-    windows: Vec<f32>,
-}
-
-impl vector::Kernel for Planes<'_> {
-    #[inline(always)]
-    fn run(mut self) {
-        let MaxPool { vertical, horizontal } = *self.op;
-        let planes = self.input.chunks_exact(vertical.input * horizontal.input);
-        let outputs = self.output.chunks_exact_mut(vertical.output * horizontal.output);
+    /// All planes of a tensor.
+    fn pool(&self, input: &[f32], output: &mut [f32]) {
+        let Self { vertical, horizontal } = *self;
+        // What is largest in each column of a row of windows, with its padding.
+        let mut columns = vec![f32::NEG_INFINITY; self.padded()];
+        let planes = input.chunks_exact(vertical.input * horizontal.input);
+        let outputs = output.chunks_exact_mut(vertical.output * horizontal.output);
         for (plane, output) in planes.zip(outputs) {
             for (y, output) in output.chunks_exact_mut(horizontal.output).enumerate() {
-                let columns = &mut self.columns[horizontal.padding..][..horizontal.input];
-                columns.fill(f32::NEG_INFINITY);
+                let inside = &mut columns[horizontal.padding..][..horizontal.input];
+                inside.fill(f32::NEG_INFINITY);
                 for tap in 0..vertical.size {
-                    let row = y * vertical.stride + tap * vertical.dilation;
-                    let row = row.wrapping_sub(vertical.padding);
-                    if row < vertical.input {
-                        keep_larger(columns, &plane[row * horizontal.input..]);
+                    if vertical.inside(tap).contains(&y) {
+                        let row = vertical.position(y, tap);
+                        keep_larger(inside, &plane[row * horizontal.input..]);
                     }
                 }
-                let length = (horizontal.output - 1) * horizontal.stride + 1;
-                let windows = &mut self.windows[..length];
-                windows.copy_from_slice(&self.columns[..length]);
-                for tap in 1..horizontal.size {
-                    keep_larger(windows, &self.columns[tap * horizontal.dilation..]);
-                }
                 for (x, output) in output.iter_mut().enumerate() {
-                    *output = windows[x * horizontal.stride];
+                    let window = &columns[x * horizontal.stride..];
+                    let values = window.iter().step_by(horizontal.dilation).take(horizontal.size);
+                    *output = values.fold(f32::NEG_INFINITY, |largest, &value| {
+                        if value > largest { value } else { largest }
+                    });
                 }
             }
         }
     }
 }
 
+/// The operator for tract's `node`, if it pools planes of floats.
+pub(super) fn replacement(model: &TypedModel, node: &TypedNode) -> Option<Box<dyn TypedOp>> {
+    let op = node.op_as::<TractMaxPool>().filter(|op| op.with_index_outputs.is_none())?;
+    let fact = model.outlet_fact(node.inputs[0]).ok()?;
+    let [vertical, horizontal] = window::pair(&op.pool_spec, fact)?;
+    Some(Box::new(MaxPool { vertical, horizontal }))
+}
+
 /// Takes over every value that is larger.
-#[inline(always)]
 fn keep_larger(largest: &mut [f32], values: &[f32]) {
     for (largest, &value) in largest.iter_mut().zip(values) {
         *largest = if value > *largest { value } else { *largest };
@@ -122,26 +90,10 @@ impl EvalOp for MaxPool {
     fn eval(&self, _: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let mut output = Tensor::zero::<f32>(&self.output_shape(input.shape()))?;
-        let padded = self.horizontal.padded();
-        vector::run(Planes {
-            op: self,
-            input: input.try_as_plain_ram()?.as_slice::<f32>()?,
-            output: output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?,
-            columns: vec![f32::NEG_INFINITY; padded],
-            windows: vec![f32::NEG_INFINITY; padded],
-        });
+        let inputs = input.try_as_plain_ram()?;
+        let mut outputs = output.try_as_plain_ram_mut()?;
+        self.pool(inputs.as_slice::<f32>()?, outputs.as_slice_mut::<f32>()?);
         Ok(tvec!(output.into_tvalue()))
-    }
-}
-
-impl MaxPool {
-    /// The shape of the output for an input of this shape, planes last.
-    fn output_shape<D: Clone + From<usize>>(&self, input: &[D]) -> TVec<D> {
-        let mut shape: TVec<D> = input.into();
-        let planes = shape.len() - 2;
-        shape[planes] = self.vertical.output.into();
-        shape[planes + 1] = self.horizontal.output.into();
-        shape
     }
 }
 
