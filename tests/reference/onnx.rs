@@ -209,24 +209,24 @@ pub fn zoo_caffenet(divisor: usize, seed: u64) -> ModelProto {
 impl Builder {
     /// The convolutions of AlexNet; `order`: what follows the first two of them.
     fn features(&mut self, divisor: usize, order: [&str; 2], pads: &[i64; 4]) -> String {
-        //            out in/group kernel stride pad group, with norm, with pool
-        const CONVS: [(usize, usize, usize, i64, i64, usize, bool, bool); 5] = [
-            (96, 3, 11, 4, 0, 1, true, true),
-            (256, 48, 5, 1, 2, 2, true, true),
-            (384, 256, 3, 1, 1, 1, false, false),
-            (384, 192, 3, 1, 1, 2, false, false),
-            (256, 192, 3, 1, 1, 2, false, true),
+        // Outputs, inputs per group, kernel, stride, padding, groups.
+        const CONVS: [[usize; 6]; 5] = [
+            [96, 3, 11, 4, 0, 1],
+            [256, 48, 5, 1, 2, 2],
+            [384, 256, 3, 1, 1, 1],
+            [384, 192, 3, 1, 1, 2],
+            [256, 192, 3, 1, 1, 2],
         ];
+        const WITH_NORM: [usize; 2] = [0, 1];
+        const WITH_POOL: [usize; 3] = [0, 1, 4];
         let mut output = "data".to_owned();
-        for (index, (out, input, kernel, stride, pad, group, norm, pool)) in
-            CONVS.into_iter().enumerate()
-        {
+        for (index, [out, input, kernel, stride, pad, group]) in CONVS.into_iter().enumerate() {
             let input = if index == 0 { input } else { input / divisor };
             let dims = [out / divisor, input, kernel, kernel];
             let attributes = [
                 ("kernel_shape", Ints(&[kernel as i64; 2])),
-                ("strides", Ints(&[stride; 2])),
-                ("pads", Ints(&[pad; 4])),
+                ("strides", Ints(&[stride as i64; 2])),
+                ("pads", Ints(&[pad as i64; 4])),
                 ("group", Int(group as i64)),
             ];
             let conv = format!("conv{}", index + 1);
@@ -236,13 +236,13 @@ impl Builder {
             for kind in order {
                 let name = format!("{kind}{}", index + 1);
                 let attributes: &[(&str, Attribute<'_>)] = match kind {
-                    "LRN" if norm => &[
+                    "LRN" if WITH_NORM.contains(&index) => &[
                         ("size", Int(5)),
                         ("alpha", Float(1e-4)),
                         ("beta", Float(0.75)),
                         ("bias", Float(1.0)),
                     ],
-                    "MaxPool" if pool => &[
+                    "MaxPool" if WITH_POOL.contains(&index) => &[
                         ("kernel_shape", Ints(&[3, 3])),
                         ("strides", Ints(&[2, 2])),
                         ("pads", Ints(pads)),
