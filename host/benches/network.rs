@@ -1,5 +1,6 @@
-//! How fast ImageNet networks run by themselves: `cargo bench --bench network`, images per
-//! second; and `cargo bench --bench network -- --profile`, where the time of one goes.
+//! How fast ImageNet networks run: `cargo bench --bench network`, images per second of the
+//! network alone and of the whole way from a genome to its scores (drawing, colour, crop,
+//! network); and `cargo bench --bench network -- --profile`, where a network's time goes.
 //!
 //! An AlexNet-shaped network of full size with random weights, and SqueezeNet v1.0 from
 //! `$MIRAGE_DATA/models`.
@@ -9,46 +10,105 @@ use std::time::Duration;
 use std::{env, fs, thread};
 
 use criterion::{Criterion, Throughput};
+use mirage::genome::ColourCppn;
 use mirage::model::onnx::network::{BATCH, NodeTime, OnnxNetwork};
+use mirage::model::{Crops, Model};
+use mirage::simd::Simd;
+use mirage_core::colour::Colour;
+use mirage_core::evolve::CPPN;
+use mirage_core::genome::{CppnSettings, Genome};
+use mirage_core::image::{Classifier, Shape};
+use mirage_core::rng::Stream;
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
-fn networks() -> Vec<(&'static str, OnnxNetwork)> {
-    let load = |proto| OnnxNetwork::from_proto(proto).expect("a network that tract can run");
-    let mut networks = vec![("AlexNet", load(reference::onnx::alexnet(1, 0)))];
+fn networks() -> Vec<(&'static str, ModelProto)> {
+    let mut networks = vec![("AlexNet", reference::onnx::alexnet(1, 0))];
     let folder = env::var("MIRAGE_DATA").unwrap_or_default();
     match fs::read(format!("{folder}/models/squeezenet-v1.0.onnx")) {
         Ok(bytes) => {
             let proto = ModelProto::decode(bytes.as_slice()).expect("an ONNX file");
-            networks.push(("SqueezeNet", load(proto)));
+            networks.push(("SqueezeNet", proto));
         }
         Err(_) => reference::skip::skip("SqueezeNet", "data", "MIRAGE_DATA does not hold it"),
     }
     networks
 }
 
-/// Every thread passes one batch of its own through the network.
-fn run(network: &OnnxNetwork, threads: usize, inputs: &[f32]) {
+const PICTURE: Shape = Shape { height: 256, width: 256, channels: 3 };
+
+/// The network as a model, through a file with its description beside it.
+fn model(proto: &ModelProto) -> Model {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("network.onnx");
+    let text = "picture = [256, 256]\norder = 'BGR'\nscale = 1\nmean = [104, 117, 123]\n";
+    fs::write(path.with_extension("toml"), text).expect("space on the disk");
+    fs::write(&path, proto.encode_to_vec()).expect("space on the disk");
+    Model::load(&path.to_string_lossy()).expect("a model that fits its description")
+}
+
+/// A CPPN that grew to twenty nodes.
+fn genome() -> ColourCppn {
+    let grow = CppnSettings { delete_node: 0.0, delete_connection: 0.0, ..CPPN };
+    let mut genome = ColourCppn::random(&grow, PICTURE, &mut Stream::new(1, 0, 0));
+    for generation in 1.. {
+        if genome.nodes().len() >= 20 {
+            break;
+        }
+        let mate = genome.clone();
+        genome.vary(&mate, &grow, generation, &mut Stream::new(1, generation, 0));
+    }
+    genome
+}
+
+/// Does something on as many threads as there are workers.
+fn on_threads<W: Send>(workers: &mut [W], work: impl Fn(&mut W) + Sync) {
     thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut outputs = vec![0.0; BATCH * network.classes()];
-                network.session().run(inputs, &mut outputs).expect("lengths that match");
-            });
+        for worker in workers {
+            scope.spawn(|| work(worker));
         }
     });
 }
 
 fn speed(criterion: &mut Criterion) {
-    for (name, network) in networks() {
+    let simd = Simd::detect();
+    for (name, proto) in networks() {
         let mut group = criterion.benchmark_group(name);
         group.sample_size(10).measurement_time(Duration::from_secs(10));
-        let length = BATCH * network.input().len();
-        let inputs: Vec<f32> = (0..length).map(|i| (i * 37 % 251) as f32 - 120.0).collect();
+        let model = model(&proto);
+        let network = OnnxNetwork::from_proto(proto).expect("a network that tract can run");
+        let inputs: Vec<f32> =
+            (0..BATCH * network.input().len()).map(|i| (i * 37 % 251) as f32 - 120.0).collect();
         for threads in [1, 2] {
             group.throughput(Throughput::Elements((threads * BATCH) as u64));
-            group.bench_function(format!("threads: {threads}"), |bencher| {
-                bencher.iter(|| run(&network, threads, &inputs));
+            let mut alone: Vec<_> = (0..threads)
+                .map(|_| (network.session(), vec![0.0; BATCH * network.classes()]))
+                .collect();
+            group.bench_function(format!("network alone, threads: {threads}"), |bencher| {
+                bencher.iter(|| {
+                    on_threads(&mut alone, |(session, outputs)| {
+                        session.run(&inputs, outputs).expect("lengths that match");
+                    });
+                });
+            });
+            let genome = genome();
+            let mut whole: Vec<_> = (0..threads)
+                .map(|_| {
+                    let classifier = model.classifier(simd, Crops::Center).expect("a classifier");
+                    let pictures = vec![0; BATCH * PICTURE.len()];
+                    (classifier, vec![0.0; 16 * 1024], pictures, vec![0.0; BATCH * model.classes()])
+                })
+                .collect();
+            group.bench_function(format!("whole path, threads: {threads}"), |bencher| {
+                bencher.iter(|| {
+                    on_threads(&mut whole, |(classifier, scratch, pictures, scores)| {
+                        for picture in pictures.chunks_exact_mut(PICTURE.len()) {
+                            simd.render(&genome, &CPPN, PICTURE, scratch, picture);
+                            simd.to_rgb(Colour::Hsv, picture);
+                        }
+                        classifier.classify(pictures, scores).expect("pictures of its shape");
+                    });
+                });
             });
         }
         group.finish();
@@ -58,7 +118,8 @@ fn speed(criterion: &mut Criterion) {
 /// Prints the time of each kind of operator, and the slowest nodes.
 fn profile() {
     const RUNS: usize = 15;
-    for (name, network) in networks() {
+    for (name, proto) in networks() {
+        let network = OnnxNetwork::from_proto(proto).expect("a network that tract can run");
         println!("{name}, ms per image on one thread");
         let runs: Vec<Vec<NodeTime>> = (0..RUNS)
             .map(|_| {

@@ -109,8 +109,9 @@ fn images_that_cannot_be_classified_are_refused() {
     let good = grey_png(28, 28);
     place.write("good.png", &good);
     place.write("large.png", grey_png(9000, 1));
-    let jpeg = b"\xff\xd8\xff\xc0\0\x0b\x08\xff\xff\xff\xff\x01\x01\x11\0\xff\xda";
-    place.write("large.jpg", jpeg);
+    let frame = b"\xff\xd8\xff\xc0\0\x0b\x08\xff\xff\xff\xff\x01\x01\x11\0";
+    let scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0\0\0\xff\xd9";
+    place.write("large.jpg", [frame.as_slice(), scan].concat());
     place.write("text.png", "This is not a picture.\n");
     place.write("cut.png", &good[..good.len() - 20]);
     place.write("flipped.png", flip(good));

@@ -9,6 +9,7 @@ mod bad_model;
 mod bad_option;
 #[cfg(unix)]
 mod board;
+mod colour;
 #[cfg(unix)]
 mod device;
 mod models;

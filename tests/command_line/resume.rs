@@ -47,6 +47,11 @@ fn threads_change_nothing() {
 fn killed_at_any_moment_and_resumed_gives_the_undisturbed_run() {
     let place = Workplace::new();
     let line = "evolve --generations 200 --children 30 --seed 3 --checkpoint-generations 5";
+    kill_and_resume(&place, line);
+}
+
+/// Runs a command line in one go, and ten times with interruptions at random moments.
+pub(crate) fn kill_and_resume(place: &Workplace, line: &str) {
     let started = Instant::now();
     place.succeed(&format!("{line} --out whole"));
     let whole = started.elapsed();
@@ -77,7 +82,7 @@ fn killed_at_any_moment_and_resumed_gives_the_undisturbed_run() {
             }
             kills += 1;
         }
-        assert_same(&place, "whole", &run);
+        assert_same(place, "whole", &run);
     }
     println!("{kills} kills");
     assert!(kills >= 10, "{kills}");

@@ -167,8 +167,14 @@ impl Description {
         self
     }
 
+    /// How pixels of so many channels become inputs: `BGR, pixel - (104, 117, 123)`.
+    #[must_use]
+    pub fn in_words(&self, channels: usize) -> String {
+        if channels == 1 { self.rule() } else { self.to_string() }
+    }
+
     /// How a pixel byte becomes an input: `pixel - (104, 117, 123)`.
-    pub(super) fn rule(&self) -> String {
+    fn rule(&self) -> String {
         let divided_by = 1.0 / self.scale;
         let pixel = match self.scale {
             1.0 => "pixel".to_owned(),

@@ -376,10 +376,9 @@ impl Model {
     /// How pixels become the network's input, in words: `BGR, pixel - (104, 117, 123)`.
     #[must_use]
     pub fn preprocessing(&self) -> String {
-        match (&self.kind, self.shape.channels) {
-            (Kind::Onnx(_), 3) => self.description.to_string(),
-            (Kind::Onnx(_), _) => self.description.rule(),
-            (Kind::Int8(_) | Kind::Board(_), _) => "part of the network".to_owned(),
+        match &self.kind {
+            Kind::Onnx(_) => self.description.in_words(self.shape.channels),
+            Kind::Int8(_) | Kind::Board(_) => "part of the network".to_owned(),
         }
     }
 

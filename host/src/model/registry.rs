@@ -43,6 +43,8 @@ pub struct Network {
     pub urls: Vec<String>,
     /// Height and width of the network's input.
     pub input: [usize; 2],
+    /// Channels of the network's input: 1 (grey) or 3 (colour).
+    pub channels: usize,
     /// Number of classes.
     pub classes: usize,
     /// How pictures are prepared for it: the keys of a description beside a file of one's

@@ -46,8 +46,18 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     pictures.and(arrays)
 }
 
-/// The contents of `champions.npz`.
+/// Writes the contents of `champions.npz`.
 fn write_arrays(record: &RunRecord, file: &mut File) -> io::Result<()> {
+    let mut npz = NpzWriter::new(BufWriter::new(file));
+    let result = fill(record, &mut npz);
+    if result.is_err() {
+        // Dropped, it would try again to end the file, and print that it cannot.
+        std::mem::forget(npz);
+    }
+    result
+}
+
+fn fill(record: &RunRecord, npz: &mut NpzWriter<BufWriter<&mut File>>) -> io::Result<()> {
     let champions = &record.champions;
     let count = champions.len() as u64;
     let [height, width, channels] = record.manifest.model.picture.map(|n| n as u64);
@@ -56,13 +66,11 @@ fn write_arrays(record: &RunRecord, file: &mut File) -> io::Result<()> {
         images.push(channels);
     }
     let classes = record.manifest.model.labels.len() as u64;
-
-    let mut npz = NpzWriter::new(BufWriter::new(file));
-    array(&mut npz, "images", &images, champions.iter().flat_map(|c| c.image.iter().copied()))?;
-    array(&mut npz, "classes", &[count], champions.iter().map(|c| c.class as i64))?;
-    array(&mut npz, "confidences", &[count], champions.iter().map(|c| c.confidence))?;
+    array(npz, "images", &images, champions.iter().flat_map(|c| c.image.iter().copied()))?;
+    array(npz, "classes", &[count], champions.iter().map(|c| c.class as i64))?;
+    array(npz, "confidences", &[count], champions.iter().map(|c| c.confidence))?;
     let scores = champions.iter().flat_map(|c| c.scores.iter().copied());
-    array(&mut npz, "scores", &[count, classes], scores)?;
+    array(npz, "scores", &[count, classes], scores)?;
     npz.zip_writer().finish()?.flush()
 }
 
