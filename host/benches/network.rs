@@ -17,7 +17,7 @@ use mirage::simd::Simd;
 use mirage_core::colour::Colour;
 use mirage_core::evolve::CPPN;
 use mirage_core::genome::{CppnSettings, Genome};
-use mirage_core::image::{Classifier, Shape};
+use mirage_core::image::Shape;
 use mirage_core::rng::Stream;
 use prost::Message;
 use tract_onnx::pb::ModelProto;

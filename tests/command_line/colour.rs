@@ -75,7 +75,8 @@ fn what_a_colour_run_leaves_says_how_it_was_made() {
     }
     // Pictures prepared otherwise are another run.
     place.write("net.toml", "picture = [32, 30]\nscale = 1");
-    place.refuse(&format!("{resume} --generations 2"), &["checkpoint.bin", "another run"]);
+    place.refuse(&format!("{resume} --generations 2"), &["net.onnx", "otherwise", "TOML"]);
+    place.refuse("report run", &["net.onnx", "otherwise", "TOML"]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn progress(generation: u32) -> Progress {
         evaluations: u64::from(generation) * 10,
         rate: 10.0,
         median: 0.5,
-        seconds_left: 0.0,
+        seconds_left: None,
         sure: 0,
         certain: 0,
         classes: 0,

@@ -229,8 +229,11 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
     let folder = match &args.out {
         Some(folder) => Folder::new(folder),
         None => {
-            let model = model.get_or_insert(Model::load(args.model_name())?);
-            Folder::new(args.default_folder(model))
+            let loaded = match model.take() {
+                Some(model) => model,
+                None => Model::load(args.model_name())?,
+            };
+            Folder::new(args.default_folder(model.insert(loaded)))
         }
     };
     let load = |name| model.map_or_else(|| Model::load(name), Ok);
@@ -267,7 +270,7 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
         shape: model.shape(),
         folder: folder.path().to_owned(),
     }));
-    let server = args.serve.map(|address| Server::start(address, feed.clone())).transpose()?;
+    let mut server = args.serve.map(|address| Server::start(address, feed.clone())).transpose()?;
     if let Some(server) = &server {
         eprintln!("watch at http://{}/", server.address());
     }
@@ -281,10 +284,10 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
         progress::show(&line, news);
     });
     line.finish_and_clear();
-    feed.set_phase(if result.is_ok() { Phase::Done } else { Phase::Stopped });
     let (summary, record) = match result {
         Ok(done) => done,
         Err(stopped) => {
+            feed.set_phase(Phase::Stopped);
             if let Some(server) = server {
                 server.farewell();
             }
@@ -295,7 +298,14 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
             return Err(stopped.into());
         }
     };
-    report::write_all(&record, folder.path())?;
+    let report = report::write_all(&record, folder.path());
+    feed.set_phase(if report.is_ok() { Phase::Done } else { Phase::Stopped });
+    if report.is_err()
+        && let Some(server) = server.take()
+    {
+        server.farewell();
+    }
+    report?;
     if args.json {
         print(&format!("{}\n", serde_json::json!(summary)))?;
     } else {
@@ -356,8 +366,11 @@ impl EvolveArgs {
         let name = match model.board() {
             Some(board) => on_board(board, model.name()),
             None => {
-                let name = Path::new(model.name()).file_stem().unwrap_or_default();
-                name.to_string_lossy().into_owned()
+                let name = Path::new(model.name()).file_name().unwrap_or_default();
+                let name = name.to_string_lossy();
+                // Names of the registry have dots.
+                let stem = [".onnx", ".q8"].iter().find_map(|end| name.strip_suffix(end));
+                stem.unwrap_or(&name).to_owned()
             }
         };
         self.plan.folder(&name, is_colour(model))

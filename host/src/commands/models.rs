@@ -267,10 +267,10 @@ fn pull_one(
     for Companion { path, bytes, sha256, urls } in network.companions() {
         match pull::place(&wanted(name, path, *bytes, sha256, urls.clone()), &to, from) {
             Ok(placed) => files.push(placed),
-            Err(PullError::NoAddress { .. } | PullError::Missing { .. }) => {
+            Err(error @ PullError::Io { .. }) => return Err(error.into()),
+            Err(_) => {
                 missing.push(to.join(path));
             }
-            Err(error) => return Err(error.into()),
         }
     }
     Ok(Pulled { name: name.clone(), files, missing })
@@ -323,10 +323,10 @@ fn info(args: &InfoArgs) -> Result<(), ModelsError> {
     let name = args.model.as_str();
     let info = if is_built_in(name) {
         of_built_in(name)?
+    } else if Path::new(name).is_file() {
+        of_file(name)?
     } else if let Some(network) = registry::find(name) {
         of_network(network)?
-    } else if Path::new(name).exists() {
-        of_file(name)?
     } else {
         return Err(ModelsError::NoFile(name.to_owned()));
     };

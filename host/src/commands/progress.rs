@@ -37,7 +37,7 @@ fn in_words(now: Progress) -> String {
         f64::from(now.median) * 100.0,
         // What a slow network does in a second is less than ten.
         if now.rate < 10.0 { format!("{:.1}", now.rate) } else { format!("{:.0}", now.rate) },
-        duration(now.seconds_left)
+        now.seconds_left.map_or_else(|| "?".to_owned(), duration)
     )
 }
 
@@ -63,7 +63,7 @@ mod tests {
             generations: 20_000,
             evaluations: 49_200,
             rate: 7.25,
-            seconds_left: 1_100_000.0,
+            seconds_left: Some(1_100_000.0),
             median: 0.0123,
             sure: 12,
             certain: 3,
@@ -76,7 +76,7 @@ mod tests {
         let longest = Progress {
             generation: 20_000,
             rate: 999.0,
-            seconds_left: 86_399.0,
+            seconds_left: Some(86_399.0),
             median: 1.0,
             sure: 1000,
             ..now

@@ -216,7 +216,7 @@ impl Folder {
     /// `checkpoint.previous.bin`. The caller has the [`tables`](Self::tables).
     ///
     /// # Errors
-    /// If the disk does not take it; both are then as they were.
+    /// If the disk does not take it; then one of the two at least is what the last was.
     pub fn write_checkpoint<T>(
         &self,
         contents: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<T>,

@@ -67,6 +67,20 @@ pub enum RunError {
         /// Generations done.
         done: u32,
     },
+    /// The run's pictures were prepared otherwise.
+    #[error(
+        "{folder}: this run prepared pictures for {model} otherwise ({expected}, not {found}); restore the model's TOML file and what it names"
+    )]
+    OtherPreprocessing {
+        /// The run folder.
+        folder: String,
+        /// The model.
+        model: String,
+        /// How the run prepares pictures.
+        expected: String,
+        /// How the model is described now.
+        found: String,
+    },
     /// The run was made with another model.
     #[error(
         "{folder}: this run was made with another model ({expected}, not {found}); name that one with --model"
@@ -301,7 +315,7 @@ impl<'a> Journal<'a> {
             generations: self.plan.generations,
             evaluations: self.state.evaluations,
             rate,
-            seconds_left: children / rate.max(1e-9),
+            seconds_left: (rate > 0.0).then_some(children / rate),
             median: median(&confidences),
             sure: count_at(&confidences, SURE),
             certain: count_at(&confidences, CERTAIN),
@@ -428,7 +442,22 @@ pub(super) fn check_model(
 ) -> Result<(), RunError> {
     let found = model.record();
     if record.sha256 == found.sha256 {
-        return Ok(());
+        // Runs of before this was written down do not say.
+        let is_same = record.preprocessing.is_empty()
+            || (&record.preprocessing, record.picture) == (&found.preprocessing, found.picture);
+        if is_same {
+            return Ok(());
+        }
+        let in_words = |model: &ModelRecord| {
+            let [height, width, _] = model.picture;
+            format!("{}, pictures of {width}×{height}", model.preprocessing)
+        };
+        return Err(RunError::OtherPreprocessing {
+            folder: folder.path().display().to_string(),
+            model: found.name.clone(),
+            expected: in_words(record),
+            found: in_words(&found),
+        });
     }
     let short = |model: &ModelRecord| {
         let digits = model.sha256.get(..12).unwrap_or(&model.sha256);

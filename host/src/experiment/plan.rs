@@ -280,8 +280,9 @@ impl Plan {
             Colour::Hsv => Some("hsv"),
             Colour::Hls => Some("hls"),
         };
-        if let Some(colour) = colour {
-            list.extend([("colour", colour.to_owned()), ("crops", self.crops.name().to_owned())]);
+        list.extend(colour.map(|colour| ("colour", colour.to_owned())));
+        if colour.is_some() || self.crops != Crops::Center {
+            list.push(("crops", self.crops.name().to_owned()));
         }
         list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

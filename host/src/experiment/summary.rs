@@ -54,8 +54,9 @@ pub struct Progress {
     pub evaluations: u64,
     /// How many of them per second of wall-clock time, over the last minute of this session.
     pub rate: f64,
-    /// Seconds until the last generation is done, at that rate.
-    pub seconds_left: f64,
+    /// Seconds until the last generation is done, at that rate; `None` before a session's
+    /// first generation.
+    pub seconds_left: Option<f64>,
     /// Median over the classes of the elites' confidence.
     pub median: f32,
     /// Classes with a confidence of at least [`SURE`].

@@ -224,7 +224,7 @@ pub(super) mod tests {
             generations: 100,
             evaluations: u64::from(generation) * 10,
             rate: 20.0,
-            seconds_left: f64::from(100 - generation) * 0.5,
+            seconds_left: Some(f64::from(100 - generation) * 0.5),
             median: 0.0,
             sure: 0,
             certain: 0,

@@ -5,10 +5,6 @@ use serde::Serialize;
 use super::feed::{Feed, Phase, Shown, Spread};
 use crate::experiment::summary::Progress;
 
-/// The lower of the two marks that classes are counted at; the other is the paper's
-/// 99.99 %, which [`Progress`] has.
-const SURE: f32 = 0.99;
-
 #[derive(Serialize)]
 struct Message<'a> {
     /// Tells runs apart that are served at one address after another.
@@ -75,10 +71,9 @@ pub(super) fn json(feed: &Feed, since: u64) -> serde_json::Result<Vec<u8>> {
         generations: progress.generations,
         evaluations: progress.evaluations,
         rate: progress.rate,
-        // Before the first generation of a session nobody knows.
-        left: (progress.rate > 0.0).then_some(progress.seconds_left),
+        left: progress.seconds_left,
         spread: state.spread,
-        sure: state.confidences().filter(|&confidence| confidence >= SURE).count(),
+        sure: progress.sure,
         certain: progress.certain,
     };
     let is_new = |shown: &&Shown| shown.version > since;
@@ -126,7 +121,7 @@ mod tests {
         assert_eq!(one["elites"], json!([[0, 0.5, 1, first + 1], [2, 0.25, 1, first + 1]]));
         assert_eq!(one.get("about"), None);
 
-        feed.publish(progress(2), [change(2, 0.99)]);
+        feed.publish(Progress { sure: 1, ..progress(2) }, [change(2, 0.99)]);
         feed.set_phase(Phase::Done);
         let two = since(&feed, one["version"].as_u64().unwrap());
         assert_eq!(two["elites"], json!([[2, 0.99, 1, first + 2]]));
@@ -141,9 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_nobody_knows_how_long() {
+    fn before_a_sessions_first_generation_nobody_knows_how_long() {
         let feed = feed(3);
-        feed.publish(Progress { rate: 0.0, ..progress(1) }, []);
+        feed.publish(Progress { seconds_left: None, ..progress(1) }, []);
         assert_eq!(since(&feed, 0)["progress"]["left"], Value::Null);
     }
 }

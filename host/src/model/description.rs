@@ -175,12 +175,11 @@ impl Description {
 
     /// How a pixel byte becomes an input: `pixel - (104, 117, 123)`.
     fn rule(&self) -> String {
-        let divided_by = 1.0 / self.scale;
+        // Exact: a run knows by these words what it was made with.
+        let divisor = (1.0 / self.scale).round();
         let pixel = match self.scale {
             1.0 => "pixel".to_owned(),
-            _ if (divided_by - divided_by.round()).abs() < 1e-3 => {
-                format!("pixel/{}", divided_by.round())
-            }
+            scale if 1.0 / divisor == scale => format!("pixel/{divisor}"),
             scale => format!("pixel*{scale}"),
         };
         let mean = match &self.mean_image {

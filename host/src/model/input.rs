@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use mirage_core::digest::Digest;
 use mirage_core::image::Shape;
 use npyz::{NpyFile, Order as Layout, TypeChar};
 
@@ -71,6 +72,14 @@ impl Input {
     /// Shape of pictures.
     pub(super) fn picture(&self) -> Shape {
         self.picture
+    }
+
+    /// A digest of the mean image, if there is one.
+    pub(super) fn mean_digest(&self) -> Option<Digest> {
+        let Rule::MeanImage { mean, .. } = &self.rule else { return None };
+        let mut digest = Digest::new();
+        mean.iter().for_each(|value| digest.update(&value.to_bits().to_le_bytes()));
+        Some(digest)
     }
 
     /// Writes a crop of a picture as the network reads it: planes of `f32`.

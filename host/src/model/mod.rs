@@ -195,7 +195,7 @@ impl Model {
         if let Some((name, bytes)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
             return Self::from_bytes(name, Cow::Borrowed(bytes), None);
         }
-        let known = if Path::new(name).exists() { None } else { registry::find(name) };
+        let known = if Path::new(name).is_file() { None } else { registry::find(name) };
         let path = match known {
             None => PathBuf::from(name),
             Some(network) => network.path()?,
@@ -377,7 +377,13 @@ impl Model {
     #[must_use]
     pub fn preprocessing(&self) -> String {
         match &self.kind {
-            Kind::Onnx(_) => self.description.in_words(self.shape.channels),
+            Kind::Onnx(model) => {
+                let words = self.description.in_words(self.shape.channels);
+                match model.mean_digest() {
+                    None => words,
+                    Some(digest) => format!("{words}, mean image {digest}"),
+                }
+            }
             Kind::Int8(_) | Kind::Board(_) => "part of the network".to_owned(),
         }
     }

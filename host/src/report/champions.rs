@@ -18,7 +18,7 @@ const FASTEST: i32 = 1;
 /// Writes `champions/<class>.png`, named by class index, and `champions.npz`.
 ///
 /// The pictures have their native size, so that a classifier gives them the
-/// confidence of the run. The archive holds, for K champions and C classes, in class
+/// confidence of the run, with the run's crops. The archive holds, for K champions and C classes, in class
 /// order:
 ///
 /// | array | type | shape |

@@ -310,6 +310,7 @@ fn settings(record: &RunRecord) -> Vec<(String, String)> {
         ("model", format!("{} ({})", model.name, model.kind)),
         ("model SHA-256", model.sha256.clone()),
         ("picture", format!("{height} × {width} × {channels}, {} classes", model.labels.len())),
+        ("pictures become inputs by", model.preprocessing.clone()),
         (
             "machine",
             format!(

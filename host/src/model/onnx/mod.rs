@@ -5,6 +5,7 @@ mod operators;
 mod output;
 mod split;
 
+use mirage_core::digest::Digest;
 use mirage_core::image::{Classifier, Shape};
 use mirage_core::rng::Stream;
 use prost::Message;
@@ -65,6 +66,11 @@ impl OnnxModel {
     /// Shape of pictures.
     pub(super) fn picture(&self) -> Shape {
         self.input.picture()
+    }
+
+    /// A digest of the mean image, if there is one.
+    pub(super) fn mean_digest(&self) -> Option<Digest> {
+        self.input.mean_digest()
     }
 
     /// Shape of the network's input.

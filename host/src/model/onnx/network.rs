@@ -22,7 +22,7 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_core::plan;
 
 use super::operators;
-use super::split::split_head;
+use super::split::{keep_first_output, split_head};
 
 /// Inputs that pass the dense head together.
 pub const BATCH: usize = 20;
@@ -68,6 +68,7 @@ impl OnnxNetwork {
         operators::register(&mut framework);
         let input = input_shape(&proto)?;
         check_operators(&proto, &framework)?;
+        keep_first_output(&mut proto);
         let head = split_head(&mut proto);
         let image = vec![1, input.channels, input.height, input.width];
         let body = Stage::new(&framework, proto, image)?;
@@ -307,6 +308,8 @@ mod tests {
     use reference::onnx::{self, Batch, Builder};
     use reference::rng::SplitMix64;
 
+    use tract_onnx::pb::{NodeProto, ValueInfoProto};
+
     use super::*;
 
     /// Numbers that look random, one set per seed.
@@ -394,6 +397,29 @@ mod tests {
         let images = inputs(&network, 3, 9);
         let outputs = run(&network, &images);
         assert!(run(&network, &images[network.input().len()..]) == outputs[5..]);
+    }
+
+    #[test]
+    fn only_the_first_of_several_outputs_counts() {
+        let one = dense(Batch::Symbolic, -1);
+        let mut several = one.clone();
+        let graph = several.graph.as_mut().expect("a graph");
+        let last = graph.output[0].name.clone();
+        graph.node.push(NodeProto {
+            op_type: "Softmax".to_owned(),
+            input: vec![last],
+            output: vec!["more".to_owned()],
+            ..NodeProto::default()
+        });
+        for name in ["relu", "more"] {
+            let name = name.to_owned();
+            graph.output.push(ValueInfoProto { name, ..ValueInfoProto::default() });
+        }
+        let load = |proto| OnnxNetwork::from_proto(proto).expect("a network");
+        let (one, several) = (load(one), load(several));
+        assert!(several.head.is_some());
+        let images = inputs(&one, 3, 9);
+        assert!(run(&several, &images) == run(&one, &images));
     }
 
     #[test]

@@ -36,6 +36,20 @@ pub(super) fn split_head(model: &mut ModelProto) -> Option<ModelProto> {
     })
 }
 
+/// Leaves out all outputs but the first, which is what a network is judged by, and the nodes
+/// that only they need.
+pub(super) fn keep_first_output(model: &mut ModelProto) {
+    let Some(graph) = model.graph.as_mut() else { return };
+    graph.output.truncate(1);
+    let Some(output) = graph.output.first() else { return };
+    let needed = Search::new(graph).ancestors(&output.name, None);
+    // What a node with a graph of its own needs is not known.
+    if graph.node.iter().all(|node| node.attribute.iter().all(|a| a.g.is_none())) {
+        let mut indices = 0..;
+        graph.node.retain(|_| indices.next().is_some_and(|index| needed.contains(&index)));
+    }
+}
+
 /// Turns every `Constant` node that holds a tensor into an initializer, and lists none of
 /// those as an input, as old files do.
 fn name_constants(graph: &mut GraphProto) {
