@@ -76,6 +76,8 @@ pub fn replace<T>(
 /// # Errors
 /// As [`write`], and if `contents` fails.
 pub fn remake(path: &Path, contents: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    // Pictures by the thousand, written by processes that may be killed, would pile up.
+    sweep(path)?;
     let mut file = temporary(path)?;
     contents(file.as_file_mut())?;
     file.persist(path).map_err(|error| error.error)?;

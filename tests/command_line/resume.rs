@@ -75,7 +75,9 @@ pub(crate) fn kill_and_resume(place: &Workplace, line: &str) {
             let output = child.wait_with_output().unwrap();
             let errors = String::from_utf8_lossy(&output.stderr);
             // Killed between the two renames that keep the previous checkpoint.
-            let is_fine = errors.is_empty() || errors.contains("going on from");
+            let is_fine = errors.is_empty()
+                || errors.contains("going on from")
+                || errors.contains("a new one begins");
             assert!(is_fine, "{run}, session {session}: {errors}");
             if output.status.success() {
                 break;
@@ -170,7 +172,8 @@ fn a_signal_stops_the_run_and_tells_how_to_go_on() {
         assert!(said.starts_with(&format!("stopped: {done} of 100000 generations are kept: ")));
         // The command that it tells, for a few generations more.
         let (_, command) = said.split_once("go on with `mirage").unwrap();
-        let command = command.trim_end().trim_end_matches('`');
+        let (command, report) = command.split_once('`').unwrap();
+        assert!(report.contains("`mirage report "), "{said}");
         let more = done + 30;
         let script = format!("exec \"$MIRAGE\" {command} --generations {more}");
         let output = place.shell(&script).output().unwrap();

@@ -1,6 +1,6 @@
 //! `mirage evolve`: a run, from the command line to the report.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -184,6 +184,14 @@ pub enum EvolveError {
     /// The model cannot be used.
     #[error("--model: {0}")]
     Model(#[from] ModelError),
+    /// The model of the run that is to go on cannot be used.
+    #[error("{}: {source}; or name the run's model with --model", folder.display())]
+    RunModel {
+        /// The run folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        source: ModelError,
+    },
     /// The board that was to classify cannot be used.
     #[error("--device: {0}")]
     Device(#[from] DeviceError),
@@ -242,10 +250,16 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
         let mut plan = Plan::of(&manifest)?;
         args.check(&plan, &folder)?;
         plan.generations = args.plan.generations.unwrap_or(plan.generations);
-        let name = args.model.as_deref().unwrap_or(&manifest.model.name);
-        (plan, load(name)?)
+        let model = match &args.model {
+            Some(name) => load(name)?,
+            None => load(&manifest.model.name).map_err(|source| EvolveError::RunModel {
+                folder: folder.path().to_owned(),
+                source,
+            })?,
+        };
+        (plan, model)
     } else {
-        if args.resume && io::stderr().is_terminal() {
+        if args.resume {
             eprintln!("there is no run in {} yet: a new one begins", folder.path().display());
         }
         let model = load(args.model_name())?;
@@ -283,10 +297,10 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
         }
         progress::show(&line, news);
     });
-    line.finish_and_clear();
     let (summary, record) = match result {
         Ok(done) => done,
         Err(stopped) => {
+            line.finish_and_clear();
             feed.set_phase(Phase::Stopped);
             if let Some(server) = server {
                 server.farewell();
@@ -298,7 +312,11 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
             return Err(stopped.into());
         }
     };
+    line.set_message("making the report");
+    // Whoever has the tables has the folder.
+    let _tables = folder.tables()?;
     let report = report::write_all(&record, folder.path());
+    line.finish_and_clear();
     feed.set_phase(if report.is_ok() { Phase::Done } else { Phase::Stopped });
     if report.is_err()
         && let Some(server) = server.take()

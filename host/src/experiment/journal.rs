@@ -46,7 +46,9 @@ pub enum RunError {
         source: ModelError,
     },
     /// The run was asked to stop.
-    #[error("stopped: {done} of {generations} generations are kept: go on with `{command}`")]
+    #[error(
+        "stopped: {done} of {generations} generations are kept: go on with `{command}`, or look at them with `mirage report {folder}`"
+    )]
     Interrupted {
         /// Generations that are whole.
         done: u32,
@@ -54,6 +56,8 @@ pub enum RunError {
         generations: u32,
         /// What to type to go on.
         command: String,
+        /// The run folder, as one types it.
+        folder: String,
     },
     /// The run is past the generations that were asked for.
     #[error(
@@ -99,7 +103,7 @@ impl RunError {
     /// The run in `folder` was asked to stop, and has been saved with `done` generations.
     pub(crate) fn interrupted(done: u32, plan: &Plan, folder: &Folder) -> Self {
         let (generations, command) = (plan.generations, command("", folder.path()));
-        Self::Interrupted { done, generations, command }
+        Self::Interrupted { done, generations, command, folder: quoted(folder.path()) }
     }
 }
 
@@ -369,6 +373,7 @@ impl<'a> Journal<'a> {
                 done: self.state.generations,
                 generations: self.plan.generations,
                 command: self.command(),
+                folder: quoted(self.folder.path()),
             },
         }
     }
@@ -487,14 +492,14 @@ pub(super) fn identity(plan: &Plan, model: &Model) -> String {
 /// What to type to go on with the run in `folder`; `device` is the option for its board,
 /// if it has one.
 fn command(device: &str, folder: &Path) -> String {
-    let folder = folder.display().to_string();
+    format!("mirage evolve --resume{device} --out {}", quoted(folder))
+}
+
+/// A path as one types it in a shell.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
     let is_plain = |c: char| c.is_alphanumeric() || "-_./".contains(c);
-    let folder = if folder.chars().all(is_plain) {
-        folder
-    } else {
-        format!("'{}'", folder.replace('\'', r"'\''"))
-    };
-    format!("mirage evolve --resume{device} --out {folder}")
+    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// The last checkpoint in a folder or, if that is missing or damaged, the one before;

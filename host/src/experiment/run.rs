@@ -46,6 +46,9 @@ pub fn run(
     work: &Work,
     observe: &mut dyn FnMut(News),
 ) -> Result<(Summary, RunRecord), RunError> {
+    if work.resume && folder.has_run() {
+        check_model(&folder.manifest()?.model, model, folder)?;
+    }
     plan.check_pictures(model.shape(), model.has_margin())?;
     match (plan.encoding, plan.colour) {
         (Encoding::Cppn(settings), Colour::Grey) => {

@@ -231,7 +231,9 @@ fn summary(record: &RunRecord) -> String {
     };
     let name = &manifest.model.name;
     match fooled {
-        0 => format!("{seen}; the network {name} names them with the confidence beneath."),
+        0 => format!(
+            "{seen}; each stands for a class that the network {name} is as sure of as is said beneath."
+        ),
         _ if fooled == classes && classes == 1 => {
             format!("{seen}, and the network {name} is at least 99.99 % sure what it shows.")
         }
