@@ -143,6 +143,15 @@ fn the_previous_checkpoint_takes_the_place_of_a_lost_one() {
     }
 }
 
+#[test]
+fn what_is_done_stays_as_it_was_made() {
+    let place = Workplace::new();
+    place.succeed("evolve --generations 8 --children 20 --threads 1 --out run");
+    let before = place.manifest("run");
+    place.succeed("evolve --resume --threads 2 --out run");
+    assert_eq!(place.manifest("run"), before);
+}
+
 /// Asks a run to stop when it has done something; what it said.
 #[cfg(unix)]
 fn stopped(mut child: Child, run: &Path) -> String {

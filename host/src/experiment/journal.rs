@@ -167,6 +167,9 @@ impl<'a> Journal<'a> {
         // With the tables in hand the folder stays what it is: whoever worked here before
         // has ended.
         let [history, lineage_table] = folder.tables()?;
+        // A run that is done already was made where it was made.
+        let done = resumed.as_ref().filter(|run| run.generations_done >= plan.generations);
+        let machine = done.map_or(machine, |run| run.machine.clone());
         let now = Instant::now();
         let mut journal = Self {
             plan,
@@ -399,10 +402,10 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// If the disk does not take it.
     pub fn save<G: Genome>(&mut self, archive: &HeapArchive<G>) -> Result<(), RunError> {
-        self.state.seconds = self.seconds_before + self.started.elapsed().as_secs_f64();
         if self.saved_generations == self.state.generations {
             return Ok(());
         }
+        self.state.seconds = self.seconds_before + self.started.elapsed().as_secs_f64();
         let began = Instant::now();
         self.flush()?;
         self.state.history_len = self.history.len();
