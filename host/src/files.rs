@@ -40,12 +40,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, None, |file| file.write_all(bytes))
 }
 
-/// As [`write`], with contents that are made as they are written, and that say something
+/// As [`write()`], with contents that are made as they are written, and that say something
 /// in the end. With a `previous` path, the old contents are to be found there afterwards;
 /// a process killed between the two renames leaves them there alone.
 ///
 /// # Errors
-/// As [`write`], and if `contents` fails.
+/// As [`write()`], and if `contents` fails.
 pub fn replace<T>(
     path: &Path,
     previous: Option<&Path>,
@@ -70,11 +70,11 @@ pub fn replace<T>(
     Ok(told)
 }
 
-/// As [`write`], for a file that can be made again: `contents` writes it, and the system
+/// As [`write()`], for a file that can be made again: `contents` writes it, and the system
 /// decides when it reaches the disk.
 ///
 /// # Errors
-/// As [`write`], and if `contents` fails.
+/// As [`write()`], and if `contents` fails.
 pub fn remake(path: &Path, contents: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     // Pictures by the thousand, written by processes that may be killed, would pile up.
     sweep(path)?;
