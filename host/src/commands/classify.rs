@@ -2,36 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mirage_core::image::Shape;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{OutputError, print};
+use super::{CropsName, OutputError, print};
 use crate::image::{Image, ImageError};
 use crate::model::{Crops, Model, ModelError};
 use crate::simd::Simd;
 
 /// Classes shown per image.
 const TOP: usize = 5;
-
-/// Values of `--crops`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum CropsName {
-    /// The middle
-    Center,
-    /// The corners, the middle, and the mirror image of each, averaged
-    Ten,
-}
-
-impl From<CropsName> for Crops {
-    fn from(name: CropsName) -> Self {
-        match name {
-            CropsName::Center => Self::Center,
-            CropsName::Ten => Self::Ten,
-        }
-    }
-}
 
 /// Arguments of `mirage classify`.
 #[derive(Args, Debug)]

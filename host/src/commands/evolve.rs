@@ -12,7 +12,7 @@ use mirage_core::genome::cppn::{Coordinates, Math};
 use mirage_core::link::BAUD;
 use thiserror::Error;
 
-use super::{Answer, OutputError, default_threads, print, progress};
+use super::{Answer, CropsName, OutputError, default_threads, print, progress};
 use crate::device::port::Address;
 use crate::device::{Connection, DeviceError};
 use crate::experiment::checkpoint::Pace;
@@ -123,14 +123,6 @@ enum ColourName {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum CropsName {
-    /// One from the centre
-    Center,
-    /// The mean over the corners, the centre, and their mirror images, as in the paper
-    Ten,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum MathName {
     /// Accurate to the last bits, and fast where there are vectors
     Polynomial,
@@ -153,15 +145,6 @@ impl From<ColourName> for Colour {
             ColourName::Hsv => Self::Hsv,
             ColourName::Hls => Self::Hls,
             ColourName::Rgb => Self::Rgb,
-        }
-    }
-}
-
-impl From<CropsName> for Crops {
-    fn from(name: CropsName) -> Self {
-        match name {
-            CropsName::Center => Self::Center,
-            CropsName::Ten => Self::Ten,
         }
     }
 }

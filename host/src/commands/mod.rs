@@ -15,6 +15,10 @@ mod progress;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
+use clap::ValueEnum;
+
+use crate::model::Crops;
+
 /// What a command found, if it ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -24,6 +28,24 @@ pub enum Answer {
     No,
     /// It was asked to stop before its end, and has said where it stands.
     Interrupted,
+}
+
+/// [`Crops`] as they are called on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CropsName {
+    /// One from the centre
+    Center,
+    /// The mean over the corners, the centre, and their mirror images, as in the paper
+    Ten,
+}
+
+impl From<CropsName> for Crops {
+    fn from(name: CropsName) -> Self {
+        match name {
+            CropsName::Center => Self::Center,
+            CropsName::Ten => Self::Ten,
+        }
+    }
 }
 
 /// Standard output could not be written.

@@ -27,11 +27,3 @@ pub fn data_dir() -> Result<PathBuf, NoDataDir> {
             .map_err(|_| NoDataDir),
     }
 }
-
-/// The folder of the four MNIST files: `mnist` in [`data_dir`].
-///
-/// # Errors
-/// [`NoDataDir`], as [`data_dir`].
-pub fn mnist_dir() -> Result<PathBuf, NoDataDir> {
-    data_dir().map(|folder| folder.join(pull::MNIST.name))
-}

@@ -10,7 +10,6 @@ pub mod onnx;
 pub mod registry;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -399,12 +398,6 @@ impl Model {
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
-    }
-
-    /// Sets of classes that reports compare with the rest.
-    #[must_use]
-    pub fn groups(&self) -> &BTreeMap<String, Classes> {
-        &self.description.groups
     }
 
     /// What a run's manifest says of the model.
