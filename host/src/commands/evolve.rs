@@ -242,9 +242,6 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
         };
         (plan, model)
     } else {
-        if args.resume {
-            eprintln!("there is no run in {} yet: a new one begins", folder.path().display());
-        }
         let model = load(args.model_name())?;
         (args.plan(&model)?, model)
     };

@@ -78,8 +78,13 @@ where
     let setup = setup(plan, work.threads, work.interrupt.clone());
     let machine = MachineRecord::here(setup.simd.name(), work.threads, model.board());
     let mut engine = Engine::<G>::new(evolution(plan, settings, model), model, setup)?;
+    let is_new = !folder.has_run();
     let (mut journal, archive) =
         Journal::open(plan, model, folder, machine, work.resume, work.pace)?;
+    if work.resume && is_new {
+        let folder = folder.path().display();
+        observe(News::Warning(format!("there is no run in {folder} yet: a new one begins")));
+    }
     if let Some(archive) = archive {
         engine.restore(archive);
         observe(News::History(journal.history()?));
