@@ -1,6 +1,7 @@
 //! How fast ImageNet networks run: `cargo bench --bench network`, images per second of the
 //! network alone and of the whole way from a genome to its scores (drawing, colour, crop,
-//! network); and `cargo bench --bench network -- --profile`, where a network's time goes.
+//! network), and the way back: a class's gradient beside the network alone, one image on one
+//! thread; and `cargo bench --bench network -- --profile`, where a network's time goes.
 //!
 //! An AlexNet-shaped network of full size with random weights, and SqueezeNet v1.0 from
 //! `$MIRAGE_DATA/models`.
@@ -11,6 +12,7 @@ use std::{env, fs, thread};
 
 use criterion::{Criterion, Throughput};
 use mirage::genome::ColourCppn;
+use mirage::model::onnx::gradient::{GradientNetwork, Objective};
 use mirage::model::onnx::network::{BATCH, NodeTime, OnnxNetwork};
 use mirage::model::{Crops, Model};
 use mirage::simd::Simd;
@@ -115,6 +117,29 @@ fn speed(criterion: &mut Criterion) {
     }
 }
 
+/// One image on one thread: forward, and forward and back.
+fn gradient(criterion: &mut Criterion) {
+    for (name, proto) in networks() {
+        let mut group = criterion.benchmark_group(format!("{name}, one image"));
+        group.sample_size(10).measurement_time(Duration::from_secs(5));
+        let forward = OnnxNetwork::whole(proto.clone()).expect("a network that tract can run");
+        let image: Vec<f32> =
+            (0..forward.input().len()).map(|i| (i * 37 % 251) as f32 - 120.0).collect();
+        let mut scores = vec![0.0; forward.classes()];
+        let mut session = forward.session();
+        group.bench_function("forward", |bencher| {
+            bencher.iter(|| session.run(&image, &mut scores).expect("lengths that match"));
+        });
+        let back = GradientNetwork::from_proto(proto, Objective::Probability);
+        let back = back.expect("a network whose operators have gradients");
+        let mut gradient = vec![0.0; image.len()];
+        group.bench_function("forward and back", |bencher| {
+            bencher.iter(|| back.run(&image, 3, &mut gradient).expect("lengths that match"));
+        });
+        group.finish();
+    }
+}
+
 /// Prints the time of each kind of operator, and the slowest nodes.
 fn profile() {
     const RUNS: usize = 15;
@@ -161,5 +186,6 @@ fn main() {
     }
     let mut criterion = Criterion::default().configure_from_args();
     speed(&mut criterion);
+    gradient(&mut criterion);
     criterion.final_summary();
 }

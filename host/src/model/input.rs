@@ -18,16 +18,30 @@ pub(super) struct Input {
     shape: Shape,
     picture: Shape,
     order: Order,
-    rule: Rule,
+    scale: f32,
+    mean: Mean,
+    /// Per channel in the network's order.
+    std: Vec<f32>,
 }
 
+/// What is taken away from pixels that have been scaled.
 #[derive(Debug)]
-enum Rule {
-    /// The input for every pixel byte, per channel in the network's order.
-    Tables(Vec<[f32; 256]>),
-    /// (pixel · scale − mean) / std, with a mean of its own for every pixel of the picture:
-    /// planes in the network's order.
-    MeanImage { scale: f32, mean: Vec<f32>, std: Vec<f32> },
+enum Mean {
+    /// One number per channel in the network's order; with it, the input for every byte.
+    Channels(Vec<f32>, Vec<[f32; 256]>),
+    /// One for every pixel of the picture: planes in the network's order.
+    Image(Vec<f32>),
+}
+
+/// What a row of a crop is made of.
+struct Row {
+    /// The channel, in the network's order.
+    channel: usize,
+    /// Where the channel's first value lies in the picture; the next is as many values on as
+    /// there are channels.
+    pixels: usize,
+    /// Where the first pixel lies on planes.
+    position: usize,
 }
 
 impl Input {
@@ -56,17 +70,18 @@ impl Input {
         let scale = description.scale;
         let mean = per_channel("mean", &description.mean)?;
         let std = per_channel("std", &description.std)?;
-        let rule = match &description.mean_image {
-            Some(path) => Rule::MeanImage { scale, mean: mean_image(path, picture)?, std },
+        let mean = match &description.mean_image {
+            Some(path) => Mean::Image(mean_image(path, picture)?),
             None => {
                 let input = |pixel, mean, std| (pixel * scale - mean) / std;
                 let table = |(&mean, &std)| {
                     std::array::from_fn(|pixel| input(f32::from(pixel as u8), mean, std))
                 };
-                Rule::Tables(mean.iter().zip(&std).map(table).collect())
+                let tables = mean.iter().zip(&std).map(table).collect();
+                Mean::Channels(mean, tables)
             }
         };
-        Ok(Self { shape, picture, order: description.order, rule })
+        Ok(Self { shape, picture, order: description.order, scale, mean, std })
     }
 
     /// Shape of pictures.
@@ -76,36 +91,55 @@ impl Input {
 
     /// A digest of the mean image, if there is one.
     pub(super) fn mean_digest(&self) -> Option<Digest> {
-        let Rule::MeanImage { mean, .. } = &self.rule else { return None };
+        let Mean::Image(mean) = &self.mean else { return None };
         let mut digest = Digest::new();
         mean.iter().for_each(|value| digest.update(&value.to_bits().to_le_bytes()));
         Some(digest)
     }
 
-    /// Writes a crop of a picture as the network reads it: planes of `f32`.
-    pub(super) fn write(&self, picture: &[u8], crop: Crop, input: &mut [f32]) {
-        let Shape { height, width, channels } = self.shape;
-        let rows = input.chunks_exact_mut(width).enumerate();
-        for (row, values) in rows {
+    /// The rows of a crop of some size, planes in the network's order.
+    fn rows(&self, size: Shape, crop: Crop) -> impl Iterator<Item = Row> {
+        let Shape { height, channels, .. } = size;
+        let (wide, order) = (self.picture.width, self.order);
+        (0..channels * height).map(move |row| {
             let (channel, y) = (row / height, crop.top + row % height);
-            let source = match self.order {
+            let source = match order {
                 Order::Rgb => channel,
                 Order::Bgr => channels - 1 - channel,
             };
-            let start = y * self.picture.width + crop.left;
-            let pixels = &picture[start * channels..(start + width) * channels];
-            let pixels = pixels.iter().skip(source).step_by(channels);
-            match &self.rule {
-                Rule::Tables(tables) => {
-                    let table = &tables[channel];
+            let position = y * wide + crop.left;
+            Row { channel, pixels: position * channels + source, position }
+        })
+    }
+
+    /// What is taken away from a row of scaled pixels.
+    fn means(&self, row: &Row) -> impl Iterator<Item = f32> {
+        let (of_channel, of_pixels) = match &self.mean {
+            Mean::Channels(means, _) => (Some(means[row.channel]), &[][..]),
+            Mean::Image(means) => {
+                (None, &means[row.channel * self.picture.positions() + row.position..])
+            }
+        };
+        of_pixels.iter().copied().chain(of_channel.into_iter().cycle())
+    }
+
+    /// Writes a crop of a picture as the network reads it: planes of `f32`.
+    pub(super) fn write(&self, picture: &[u8], crop: Crop, input: &mut [f32]) {
+        let Shape { width, channels, .. } = self.shape;
+        for (row, values) in self.rows(self.shape, crop).zip(input.chunks_exact_mut(width)) {
+            let pixels = picture[row.pixels..].iter().step_by(channels);
+            match &self.mean {
+                Mean::Channels(_, tables) => {
+                    let table = &tables[row.channel];
                     for (value, &pixel) in values.iter_mut().zip(pixels) {
                         *value = table[usize::from(pixel)];
                     }
                 }
-                Rule::MeanImage { scale, mean, std } => {
-                    let mean = &mean[channel * self.picture.positions() + start..][..width];
-                    for ((value, &pixel), mean) in values.iter_mut().zip(pixels).zip(mean) {
-                        *value = (f32::from(pixel) * scale - mean) / std[channel];
+                Mean::Image(_) => {
+                    for ((value, &pixel), mean) in
+                        values.iter_mut().zip(pixels).zip(self.means(&row))
+                    {
+                        *value = (f32::from(pixel) * self.scale - mean) / self.std[row.channel];
                     }
                 }
             }
@@ -113,6 +147,49 @@ impl Input {
                 values.reverse();
             }
         }
+    }
+
+    /// Writes a crop of a picture whose pixel values need not be whole.
+    pub(super) fn write_floats(&self, picture: &[f32], crop: Crop, input: &mut [f32]) {
+        let Shape { width, channels, .. } = self.shape;
+        for (row, values) in self.rows(self.shape, crop).zip(input.chunks_exact_mut(width)) {
+            let pixels = picture[row.pixels..].iter().step_by(channels);
+            for ((value, &pixel), mean) in values.iter_mut().zip(pixels).zip(self.means(&row)) {
+                *value = (pixel * self.scale - mean) / self.std[row.channel];
+            }
+            if crop.mirrored {
+                values.reverse();
+            }
+        }
+    }
+
+    /// Adds to `picture` the gradient with respect to its pixels, of that with respect to
+    /// the input that a crop of it became.
+    pub(super) fn pull(&self, input: &[f32], crop: Crop, picture: &mut [f32]) {
+        let Shape { width, channels, .. } = self.shape;
+        for (row, values) in self.rows(self.shape, crop).zip(input.chunks_exact(width)) {
+            let factor = self.scale / self.std[row.channel];
+            let pixels = picture[row.pixels..].iter_mut().step_by(channels).take(width);
+            if crop.mirrored {
+                pixels.zip(values.iter().rev()).for_each(|(pixel, value)| *pixel += factor * value);
+            } else {
+                pixels.zip(values).for_each(|(pixel, value)| *pixel += factor * value);
+            }
+        }
+    }
+
+    /// The picture that becomes zeros, as far as pixels of 0 to 255 can: as bytes of a
+    /// picture, but not rounded.
+    pub(super) fn mean_picture(&self) -> Vec<f32> {
+        let Shape { width, channels, .. } = self.picture;
+        let mut picture = vec![0.0; self.picture.len()];
+        for row in self.rows(self.picture, Crop { top: 0, left: 0, mirrored: false }) {
+            let pixels = picture[row.pixels..].iter_mut().step_by(channels).take(width);
+            for (pixel, mean) in pixels.zip(self.means(&row)) {
+                *pixel = (mean / self.scale).clamp(0.0, 255.0);
+            }
+        }
+        picture
     }
 }
 

@@ -3,6 +3,8 @@
 mod board;
 mod crops;
 mod description;
+mod file;
+mod gradient;
 mod input;
 mod int8;
 mod labels;
@@ -11,7 +13,7 @@ pub mod registry;
 
 use std::borrow::Cow;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mirage_core::image::{Classifier, Shape};
 use mirage_core::nn::{BlobError, Network};
@@ -23,24 +25,16 @@ use crate::experiment::record::ModelRecord;
 use crate::files;
 use crate::image::Resize;
 use crate::simd::Simd;
-use crate::train::onnx::{OnnxError, preprocessing};
 use board::OnBoard;
 pub use crops::Crops;
 pub use description::{Description, Order, PerChannel};
+pub use file::MAX_FILE;
+use file::{BUILT_IN, Described, File};
+pub use gradient::{GradientModel, GradientSession};
 pub use labels::Classes;
 pub use onnx::Output;
+pub use onnx::gradient::{Evaluation, Objective};
 use onnx::{OnnxModel, Unfit};
-
-/// The networks that are part of the program: the int8 LeNet, the small one for small
-/// boards, and the float LeNet that the first was made from.
-static BUILT_IN: [(&str, &[u8]); 3] = [
-    ("lenet", include_bytes!("../../models/lenet.q8")),
-    ("lenet-small", include_bytes!("../../models/lenet-small.q8")),
-    ("lenet-float", include_bytes!("../../models/lenet.onnx")),
-];
-
-/// Largest model file that is read, bytes.
-pub const MAX_FILE: u64 = 1 << 30;
 
 /// Why a model cannot be used.
 #[derive(Debug, Error)]
@@ -98,6 +92,14 @@ pub enum ModelError {
         /// Name or path.
         name: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no way back through the network.
+    #[error("model {name}: {reason}")]
+    NoGradient {
+        /// Name or path.
+        name: String,
+        /// Why.
         reason: String,
     },
     /// What is said of an ONNX network is wrong, or does not fit it.
@@ -158,9 +160,6 @@ enum Kind {
     Board(Box<OnBoard>),
 }
 
-/// Largest description that is read, bytes.
-const MAX_DESCRIPTION: u64 = 1 << 20;
-
 /// Labels of classes that have no names.
 fn numbers(classes: usize) -> Vec<String> {
     (0..classes).map(|class| class.to_string()).collect()
@@ -191,25 +190,7 @@ impl Model {
     /// # Errors
     /// If there is no such model or it cannot be run.
     pub fn load(name: &str) -> Result<Self, ModelError> {
-        if let Some((name, bytes)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
-            return Self::from_bytes(name, Cow::Borrowed(bytes), None);
-        }
-        let known = if Path::new(name).is_file() { None } else { registry::find(name) };
-        let path = match known {
-            None => PathBuf::from(name),
-            Some(network) => network.path()?,
-        };
-        match (path.exists(), known) {
-            (true, _) => {}
-            (false, None) => return Err(ModelError::Unknown(name.to_owned())),
-            (false, Some(_)) => return Err(ModelError::NotHere { name: name.to_owned(), path }),
-        }
-        let bytes = files::read(&path, MAX_FILE)
-            .map_err(|source| ModelError::Read { path: path.clone(), source })?;
-        if known.is_some_and(|network| network.sha256 != files::sha256(&bytes)) {
-            return Err(ModelError::Changed { name: name.to_owned(), path });
-        }
-        Self::from_bytes(name, Cow::Owned(bytes), Some(&path.with_extension("toml")))
+        Self::from_file(File::find(name)?)
     }
 
     /// The name of the built-in model with this SHA-256, hexadecimal.
@@ -239,58 +220,29 @@ impl Model {
         }
     }
 
-    /// Makes a model from the bytes of a blob or an ONNX file; `name` is for messages
-    /// and records, `toml` is where a description of the user's would be.
-    fn from_bytes(
-        name: &str,
-        bytes: Cow<'static, [u8]>,
-        toml: Option<&Path>,
-    ) -> Result<Self, ModelError> {
-        let name = name.to_owned();
-        let sha256 = files::sha256(&bytes);
-        if bytes.starts_with(&mirage_core::nn::blob::MAGIC) {
+    /// Makes a model of a blob or an ONNX file.
+    fn from_file(file: File) -> Result<Self, ModelError> {
+        if file.is_int8() {
+            let File { name, sha256, bytes, .. } = file;
             let network = Network::parse(&bytes)
                 .map_err(|source| ModelError::Blob { name: name.clone(), source })?;
             let (shape, classes) = (network.input(), network.classes());
             return Ok(Self::plain(name, sha256, shape, classes, Kind::Int8(bytes)));
         }
-        let broken = |reason| ModelError::Onnx { name: name.clone(), reason };
-        let unfit = |reason| ModelError::Description { name: name.clone(), reason };
-        let proto = onnx::decode(&bytes).map_err(broken)?;
-        let own = toml.filter(|path| path.exists());
-        let (description, what) = match (own, registry::description(&sha256)) {
-            (Some(path), _) => {
-                let what = path.display().to_string();
-                let text = files::read(path, MAX_DESCRIPTION)
-                    .and_then(|text| String::from_utf8(text).map_err(io::Error::other))
-                    .map_err(|error| unfit(format!("{what}: {error}")))?;
-                let base = path.parent().unwrap_or(Path::new(""));
-                (Description::parse(&text, base, &what).map_err(unfit)?, what)
-            }
-            (None, Some((mut description, base))) => {
-                description = description.relative_to(&base);
-                // Names are no reason to do without a network: numbers do.
-                description.labels = description.labels.filter(|path| path.exists());
-                (description, "the registry of models".to_owned())
-            }
-            (None, None) => match (preprocessing(&proto), toml) {
-                (Ok(rule), _) => (rule.into(), "metadata".to_owned()),
-                (Err(OnnxError::NoPreprocessing | OnnxError::Preprocessing(_)), Some(toml)) => {
-                    return Err(ModelError::Undescribed { name, toml: toml.to_owned() });
-                }
-                (Err(error), _) => return Err(broken(error.to_string())),
-            },
-        };
+        let Described { name, sha256, proto, description, source } = file.describe()?;
         let model = OnnxModel::new(proto, &description).map_err(|error| match error {
-            Unfit::Network(reason) => broken(reason),
-            Unfit::Description(reason) => unfit(format!("{what}: {reason}")),
+            Unfit::Network(reason) => ModelError::Onnx { name: name.clone(), reason },
+            Unfit::Description(reason) => ModelError::Description {
+                name: name.clone(),
+                reason: format!("{source}: {reason}"),
+            },
         })?;
         let classes = model.classes();
         if let Some((group, _)) =
             description.groups.iter().find(|(_, held)| held.largest() >= classes)
         {
-            let reason = format!("{what}: group {group:?}: the last class is {}", classes - 1);
-            return Err(unfit(reason));
+            let reason = format!("{source}: group {group:?}: the last class is {}", classes - 1);
+            return Err(ModelError::Description { name, reason });
         }
         let labels = match &description.labels {
             Some(path) => labels::read(path, classes)?,

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::{BUILT_IN, Description};
+use super::Description;
+use super::file::BUILT_IN;
 use crate::data::{self, NoDataDir};
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {

@@ -1,5 +1,6 @@
 //! An ONNX network as a classifier.
 
+pub mod gradient;
 pub mod network;
 mod operators;
 mod output;

@@ -60,16 +60,24 @@ impl OnnxNetwork {
     /// other than float [N, 1 or 3, height, width], an operator that tract does not know
     /// (named, with its node), or an output other than [N, classes] with two classes.
     pub fn from_proto(proto: ModelProto) -> Result<Self, String> {
-        guard(|| Self::build(proto))?
+        guard(|| Self::build(proto, split_head))?
     }
 
-    fn build(mut proto: ModelProto) -> Result<Self, String> {
-        let mut framework = tract_onnx::onnx().with_ignore_value_info(true);
-        operators::register(&mut framework);
-        let input = input_shape(&proto)?;
-        check_operators(&proto, &framework)?;
-        keep_first_output(&mut proto);
-        let head = split_head(&mut proto);
+    /// The same without a head of its own: for one input at a time, which
+    /// [`from_proto`](Self::from_proto) makes wait for others.
+    ///
+    /// # Errors
+    /// As for `from_proto`.
+    pub fn whole(proto: ModelProto) -> Result<Self, String> {
+        guard(|| Self::build(proto, |_| None))?
+    }
+
+    fn build(
+        mut proto: ModelProto,
+        split: impl FnOnce(&mut ModelProto) -> Option<ModelProto>,
+    ) -> Result<Self, String> {
+        let (framework, input) = open(&mut proto)?;
+        let head = split(&mut proto);
         let image = vec![1, input.channels, input.height, input.width];
         let body = Stage::new(&framework, proto, image)?;
         let head = match head {
@@ -110,25 +118,50 @@ impl OnnxNetwork {
     }
 }
 
+/// Checks a network as far as its file tells, and leaves only its first output. Returns what
+/// reads it, and the shape of its input.
+pub(super) fn open(proto: &mut ModelProto) -> Result<(Onnx, Shape), String> {
+    let mut framework = tract_onnx::onnx().with_ignore_value_info(true);
+    operators::register(&mut framework);
+    let input = input_shape(proto)?;
+    check_operators(proto, &framework)?;
+    keep_first_output(proto);
+    Ok((framework, input))
+}
+
+/// A network or part of one for inputs of the shape `input`, rows first: decluttered, with
+/// the operators here.
+pub(super) fn typed(
+    framework: &Onnx,
+    proto: ModelProto,
+    input: &[usize],
+) -> Result<TypedModel, TractError> {
+    let fact = InferenceFact::dt_shape(f32::datum_type(), input);
+    let model = framework.model_for_proto_model(&proto)?.with_input_fact(0, fact)?;
+    drop(proto);
+    let mut model = model.into_typed()?;
+    operators::replace_convolutions(&mut model)?;
+    model.declutter()?;
+    operators::replace(&mut model)?;
+    Ok(model)
+}
+
+/// Optimises a network for running it.
+pub(super) fn runnable(mut model: TypedModel) -> Result<Arc<TypedRunnableModel>, TractError> {
+    model.optimize()?;
+    model.into_runnable()
+}
+
+/// What is wrong with a network that tract refuses.
+pub(super) fn refused(error: &TractError) -> String {
+    format!("tract cannot run this network: {}", one_line(error))
+}
+
 impl Stage {
     /// Optimises a part of a network for inputs of the shape `input`, rows first.
     fn new(framework: &Onnx, proto: ModelProto, input: Vec<usize>) -> Result<Self, String> {
-        let fact = InferenceFact::dt_shape(f32::datum_type(), &input);
-        let model = framework
-            .model_for_proto_model(&proto)
-            .and_then(|model| model.with_input_fact(0, fact))
-            .and_then(InferenceModelExt::into_typed);
-        drop(proto);
-        let optimise = |mut model: TypedModel| {
-            operators::replace_convolutions(&mut model)?;
-            model.declutter()?;
-            operators::replace(&mut model)?;
-            model.optimize()?;
-            model.into_runnable()
-        };
-        let plan = model
-            .and_then(optimise)
-            .map_err(|error| format!("tract cannot run this network: {}", one_line(&error)))?;
+        let plan = typed(framework, proto, &input).and_then(runnable);
+        let plan = plan.map_err(|error| refused(&error))?;
         let output = plan.model().output_fact(0).map_err(|error| one_line(&error))?;
         match output.shape.as_concrete() {
             Some(&[rows, outputs, ref rest @ ..])
@@ -253,7 +286,7 @@ pub(super) fn guard<T>(call: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// The shape of the one input that is not a constant: [N, channels, height, width].
-pub(super) fn input_shape(proto: &ModelProto) -> Result<Shape, String> {
+fn input_shape(proto: &ModelProto) -> Result<Shape, String> {
     use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimValue;
     use tract_onnx::pb::type_proto::Value::TensorType;
 

@@ -25,13 +25,13 @@ thread_local! {
 /// Convolution of planes: of the inputs [N, C, H, W], [O, C / groups, height, width] and one
 /// bias for each of the O outputs or for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Convolution {
-    vertical: Window,
-    horizontal: Window,
-    channels: usize,
-    outputs: usize,
-    groups: usize,
-    has_relu: bool,
+pub(in super::super) struct Convolution {
+    pub(in super::super) vertical: Window,
+    pub(in super::super) horizontal: Window,
+    pub(in super::super) channels: usize,
+    pub(in super::super) outputs: usize,
+    pub(in super::super) groups: usize,
+    pub(in super::super) has_relu: bool,
 }
 
 /// The operator for tract's `node`, if it convolves planes of floats, and the node whose
@@ -76,15 +76,22 @@ fn relu_behind<'a>(model: &'a TypedModel, node: &TypedNode) -> Option<&'a TypedN
 
 impl Convolution {
     /// Length of one filter.
-    fn depth(&self) -> usize {
+    pub(in super::super) fn depth(&self) -> usize {
         self.channels / self.groups * self.vertical.size * self.horizontal.size
     }
 
     /// Whether a filter looks at one pixel alone, so that the input need not be unfolded.
-    fn is_pointwise(&self) -> bool {
+    pub(in super::super) fn is_pointwise(&self) -> bool {
         [self.vertical, self.horizontal]
             .iter()
             .all(|axis| axis.size == 1 && axis.stride == 1 && axis.input == axis.output)
+    }
+
+    /// The rows of output that are worked on together.
+    pub(in super::super) fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let all = self.vertical.output;
+        let rows = (UNFOLDED / (self.depth() * self.horizontal.output)).max(1);
+        (0..all).step_by(rows).map(move |start| start..all.min(start + rows))
     }
 
     /// One group of one image.
@@ -92,14 +99,13 @@ impl Convolution {
         let width = self.horizontal.output;
         let plane = self.vertical.output * width;
         let depth = self.depth();
-        let rows = (UNFOLDED / (depth * width)).max(1);
+        let weights = Filters { weights, depth, is_transposed: false };
         COLUMNS.with_borrow_mut(|columns| {
-            for start in (0..self.vertical.output).step_by(rows) {
-                let rows = start..self.vertical.output.min(start + rows);
-                let (first, pixels) = (start * width, rows.len() * width);
+            for rows in self.blocks() {
+                let (first, pixels) = (rows.start * width, rows.len() * width);
                 let output = &mut output[first..];
                 if self.is_pointwise() {
-                    multiply(weights, &input[first..], plane, output, plane, [depth, pixels]);
+                    multiply(weights, &input[first..], plane, output, plane, pixels);
                 } else {
                     let length = depth * pixels;
                     if columns.len() < length {
@@ -107,7 +113,7 @@ impl Convolution {
                     }
                     let columns = &mut columns[..length];
                     self.unfold(input, rows, columns);
-                    multiply(weights, columns, pixels, output, plane, [depth, pixels]);
+                    multiply(weights, columns, pixels, output, plane, pixels);
                 }
                 let floor = if self.has_relu { 0.0 } else { f32::NEG_INFINITY };
                 for (index, values) in output.chunks_mut(plane).enumerate() {
@@ -123,49 +129,76 @@ impl Convolution {
 
     /// Writes the values that each weight of a filter meets, for some rows of output.
     fn unfold(&self, input: &[f32], rows: Range<usize>, columns: &mut [f32]) {
+        let Window { output: width, stride, .. } = self.horizontal;
+        let mut columns = columns.chunks_exact_mut(width);
+        self.visit(rows, |place, inside| {
+            let Some(values) = columns.next() else { return };
+            values[..inside.start].fill(0.0);
+            values[inside.end..].fill(0.0);
+            let (values, row) = (&mut values[inside], &input[place..]);
+            if stride == 1 {
+                values.copy_from_slice(&row[..values.len()]);
+            } else {
+                let row = row.iter().step_by(stride);
+                values.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
+            }
+        });
+    }
+
+    /// Calls `visit` for every weight of a filter and, of those, every one of some rows of
+    /// output: with the place of the first value on the input that the weight meets there,
+    /// and the windows along the row in which it meets one.
+    pub(in super::super) fn visit(
+        &self,
+        rows: Range<usize>,
+        mut visit: impl FnMut(usize, Range<usize>),
+    ) {
         let Self { vertical, horizontal, .. } = *self;
-        let width = horizontal.output;
-        let mut taps = columns.chunks_exact_mut(rows.len() * width);
-        for plane in input.chunks_exact(vertical.input * horizontal.input) {
+        for plane in 0..self.channels / self.groups {
             for tap in 0..vertical.size * horizontal.size {
                 let (down, along) = (tap / horizontal.size, tap % horizontal.size);
-                let inside = horizontal.inside(along);
-                let Some(values) = taps.next() else { return };
-                for (y, values) in rows.clone().zip(values.chunks_exact_mut(width)) {
-                    if inside.is_empty() || !vertical.inside(down).contains(&y) {
-                        values.fill(0.0);
+                let (inside, lines) = (horizontal.inside(along), vertical.inside(down));
+                for y in rows.clone() {
+                    if inside.is_empty() || !lines.contains(&y) {
+                        visit(0, 0..0);
                         continue;
                     }
-                    let row = &plane[vertical.position(y, down) * horizontal.input..];
-                    let row = &row[horizontal.position(inside.start, along)..];
-                    values[..inside.start].fill(0.0);
-                    values[inside.end..].fill(0.0);
-                    let values = &mut values[inside.clone()];
-                    if horizontal.stride == 1 {
-                        values.copy_from_slice(&row[..values.len()]);
-                    } else {
-                        let row = row.iter().step_by(horizontal.stride);
-                        values.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
-                    }
+                    let row = plane * vertical.input + vertical.position(y, down);
+                    let column = horizontal.position(inside.start, along);
+                    visit(row * horizontal.input + column, inside.clone());
                 }
             }
         }
     }
 }
 
-/// The product of `weights`, rows of `depth`, and `columns`, `depth` rows of `pixels`;
+/// The filters of a group: rows of `depth` weights.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Filters<'a> {
+    pub(in super::super) weights: &'a [f32],
+    pub(in super::super) depth: usize,
+    /// Whether columns take the place of rows.
+    pub(in super::super) is_transposed: bool,
+}
+
+/// The product of `filters` and as many rows of `pixels` values as those have columns;
 /// `stride` and `output_stride` lie between the beginnings of rows.
-fn multiply(
-    weights: &[f32],
-    columns: &[f32],
+pub(in super::super) fn multiply(
+    filters: Filters<'_>,
+    values: &[f32],
     stride: usize,
     output: &mut [f32],
     output_stride: usize,
-    [depth, pixels]: [usize; 2],
+    pixels: usize,
 ) {
-    let rows = weights.len() / depth;
-    assert!(pixels > 0 && rows > 0);
-    assert!(columns.len() >= (depth - 1) * stride + pixels);
+    let Filters { weights, depth, is_transposed } = filters;
+    let (outputs, depth) = (weights.len() / depth, depth);
+    let (rows, columns, [row, column]) = match is_transposed {
+        false => (outputs, depth, [depth, 1]),
+        true => (depth, outputs, [1, depth]),
+    };
+    assert!(pixels > 0 && rows > 0 && columns > 0);
+    assert!(values.len() >= (columns - 1) * stride + pixels);
     assert!(output.len() >= (rows - 1) * output_stride + pixels && output_stride >= pixels);
     // SAFETY: what `gemm` reads and writes was just checked to lie inside of the slices,
     // whose lengths fit isize; rows of `output` do not overlap, and it is borrowed alone.
@@ -173,17 +206,17 @@ fn multiply(
         gemm::gemm(
             pixels,
             rows,
-            depth,
+            columns,
             output.as_mut_ptr(),
             output_stride as isize,
             1,
             false,
-            columns.as_ptr(),
+            values.as_ptr(),
             stride as isize,
             1,
             weights.as_ptr(),
-            depth as isize,
-            1,
+            row as isize,
+            column as isize,
             0.0,
             1.0,
             false,

@@ -13,11 +13,11 @@ use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
 const PIXELS: usize = 256;
 
 #[derive(Clone, Debug, PartialEq)]
-struct Lrn {
-    alpha: f32,
-    beta: f32,
-    bias: f32,
-    size: usize,
+pub(in super::super) struct Lrn {
+    pub(in super::super) alpha: f32,
+    pub(in super::super) beta: f32,
+    pub(in super::super) bias: f32,
+    pub(in super::super) size: usize,
 }
 
 impl Eq for Lrn {}
@@ -39,35 +39,62 @@ pub(super) fn read(
 }
 
 impl Lrn {
+    /// What the sum of squares is multiplied with.
+    pub(in super::super) fn scale(&self) -> f32 {
+        self.alpha / self.size as f32
+    }
+
+    /// Channels before and after x's own that its sum is over.
+    pub(in super::super) fn reach(&self) -> (usize, usize) {
+        ((self.size - 1) / 2, self.size / 2)
+    }
+
+    /// s^beta.
+    #[inline]
+    pub(in super::super) fn power(&self, s: f32) -> f32 {
+        if self.beta == 0.75 {
+            let root = s.sqrt();
+            root * root.sqrt()
+        } else {
+            s.powf(self.beta)
+        }
+    }
+
+    /// The sums of squares of some pixels, those of a channel from `start` on: one for each
+    /// of `sums`. `input`: one image.
+    pub(in super::super) fn sum_squares(
+        &self,
+        input: &[f32],
+        plane: usize,
+        channel: usize,
+        start: usize,
+        sums: &mut [f32],
+    ) {
+        let channels = input.len() / plane;
+        let (before, after) = self.reach();
+        sums.fill(0.0);
+        for near in channel.saturating_sub(before)..channels.min(channel + after + 1) {
+            let values = &input[near * plane + start..][..sums.len()];
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += value * value;
+            }
+        }
+    }
+
     /// Normalises one image: channels, each a plane of so many pixels.
     fn normalise(&self, input: &[f32], output: &mut [f32], plane: usize) {
         let channels = input.len() / plane;
-        let scale = self.alpha / self.size as f32;
-        let (before, after) = ((self.size - 1) / 2, self.size / 2);
+        let scale = self.scale();
         let mut sums = [0.0; PIXELS];
         for start in (0..plane).step_by(PIXELS) {
-            let length = PIXELS.min(plane - start);
-            let sums = &mut sums[..length];
+            let sums = &mut sums[..PIXELS.min(plane - start)];
             for channel in 0..channels {
-                sums.fill(0.0);
-                for near in channel.saturating_sub(before)..channels.min(channel + after + 1) {
-                    let values = &input[near * plane + start..][..length];
-                    for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum += value * value;
-                    }
-                }
+                self.sum_squares(input, plane, channel, start, sums);
                 let at = channel * plane + start;
-                let values = &input[at..][..length];
-                let outputs = &mut output[at..][..length];
-                if self.beta == 0.75 {
-                    for ((y, x), sum) in outputs.iter_mut().zip(values).zip(&*sums) {
-                        let root = (self.bias + scale * sum).sqrt();
-                        *y = x / (root * root.sqrt());
-                    }
-                } else {
-                    for ((y, x), sum) in outputs.iter_mut().zip(values).zip(&*sums) {
-                        *y = x / (self.bias + scale * sum).powf(self.beta);
-                    }
+                let values = &input[at..][..sums.len()];
+                let outputs = &mut output[at..][..sums.len()];
+                for ((y, x), sum) in outputs.iter_mut().zip(values).zip(&*sums) {
+                    *y = x / self.power(self.bias + scale * sum);
                 }
             }
         }

@@ -10,9 +10,9 @@ use super::window::{self, Window};
 
 /// Max-pooling of planes, the last two axes. What lies outside of a plane never wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct MaxPool {
-    vertical: Window,
-    horizontal: Window,
+pub(in super::super) struct MaxPool {
+    pub(in super::super) vertical: Window,
+    pub(in super::super) horizontal: Window,
 }
 
 impl MaxPool {

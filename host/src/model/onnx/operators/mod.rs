@@ -1,10 +1,10 @@
 //! Operators that take the place of tract's, where those are slow or not repeatable.
 
-mod convolution;
-mod lrn;
-mod max_pool;
-mod softmax;
-mod window;
+pub(super) mod convolution;
+pub(super) mod lrn;
+pub(super) mod max_pool;
+pub(super) mod softmax;
+pub(super) mod window;
 
 use tract_onnx::Onnx;
 use tract_onnx::tract_hir::internal::*;

@@ -10,8 +10,8 @@ use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
 
 /// Softmax over all axes from `axis` on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Softmax {
-    axis: usize,
+pub(in super::super) struct Softmax {
+    pub(in super::super) axis: usize,
 }
 
 /// The operator for tract's `node`, if it is a softmax of floats over its last axes.

@@ -7,18 +7,18 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::PoolSpec;
 
 /// How windows lie along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) input: usize,
-    pub(super) output: usize,
-    pub(super) size: usize,
-    pub(super) stride: usize,
-    pub(super) dilation: usize,
-    pub(super) padding: usize,
+pub(in super::super) struct Window {
+    pub(in super::super) input: usize,
+    pub(in super::super) output: usize,
+    pub(in super::super) size: usize,
+    pub(in super::super) stride: usize,
+    pub(in super::super) dilation: usize,
+    pub(in super::super) padding: usize,
 }
 
 impl Window {
     /// The windows whose place `tap` lies on the input.
-    pub(super) fn inside(&self, tap: usize) -> Range<usize> {
+    pub(in super::super) fn inside(&self, tap: usize) -> Range<usize> {
         let offset = tap * self.dilation;
         let first = |position: usize| {
             position.saturating_sub(offset).div_ceil(self.stride).min(self.output)
@@ -26,15 +26,23 @@ impl Window {
         first(self.padding)..first(self.padding + self.input)
     }
 
+    /// The places of a window that lie on the input: from the first to before the second.
+    pub(in super::super) fn taps(&self, window: usize) -> (usize, usize) {
+        let start = window * self.stride;
+        let first = |position: usize| position.saturating_sub(start).div_ceil(self.dilation);
+        let end = first(self.padding + self.input).min(self.size);
+        (first(self.padding).min(end), end)
+    }
+
     /// Where on the input the place `tap` of a window lies, if [`Window::inside`] holds it.
-    pub(super) fn position(&self, window: usize, tap: usize) -> usize {
+    pub(in super::super) fn position(&self, window: usize, tap: usize) -> usize {
         window * self.stride + tap * self.dilation - self.padding
     }
 }
 
 /// The vertical and the horizontal windows of an operator over `input`, if that is planes of
 /// floats, height and width last, and windows lie on it.
-pub(super) fn pair(spec: &PoolSpec, input: &TypedFact) -> Option<[Window; 2]> {
+pub(in super::super) fn pair(spec: &PoolSpec, input: &TypedFact) -> Option<[Window; 2]> {
     let shape = spec.data_format.shape(input.shape.as_concrete()?).ok()?;
     let is_planes = spec.rank() == 2 && !spec.data_format.c_is_last();
     if !is_planes || input.datum_type != f32::datum_type() {
