@@ -9,15 +9,15 @@ use tract_onnx::tract_hir::tract_core::{as_op, op_as_typed_op, op_out_of_plan};
 
 use super::reverse::{Pulled, Step};
 
-/// Of a value x or y and a derivative dy, the derivative dx, where y = f(x).
+/// Of the values x or y of a function and the derivative dy, the derivative dx.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Slope {
-    /// The name of f, and whether it is y that it is computed from.
     of: Function,
 }
 
 impl Eq for Slope {}
 
+/// A function y of x.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Function {
     Abs,
@@ -40,6 +40,7 @@ enum Function {
 }
 
 impl Function {
+    /// What tract's operator computes, if it is known here.
     fn of(op: &dyn ElementWiseMiniOp) -> Option<Self> {
         let plain = [
             (op.is::<math::Abs>(), Self::Abs),

@@ -143,7 +143,9 @@ pub(super) fn append(
     }
     let mut derivatives = HashMap::from([(output, seed)]);
     for &id in order.iter().rev() {
-        let Some(&dy) = derivatives.get(&id.into()) else { continue };
+        let outputs = 0..model.node(id).outputs.len();
+        let mut known = outputs.filter_map(|slot| derivatives.get(&OutletId::new(id, slot)));
+        let Some(&dy) = known.next() else { continue };
         if id == input.node || !active.contains(&id) {
             continue;
         }
@@ -151,6 +153,7 @@ pub(super) fn append(
         let mut step = Step { model, node: &node, dy, active: &active, wired: 0 };
         let unknown =
             || format!("operator {} of node {:?} has no gradient here", node.op.name(), node.name);
+        ensure!(node.outputs.len() == 1, unknown());
         let mut pulled = None;
         for rule in RULES {
             pulled = rule(&mut step).with_context(unknown)?;

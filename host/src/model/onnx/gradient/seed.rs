@@ -21,19 +21,18 @@ impl Seed {
         match self {
             Self::Score => class.to_vec(),
             Self::LogSoftmax => {
-                let others = |index: usize| 1.0 - class[index];
                 let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let shares: Vec<f64> =
                     scores.iter().map(|&score| f64::from(score - largest).exp()).collect();
                 let sum: f64 = shares.iter().sum();
-                // Of a class that is all but certain, 1 − p would have lost its digits.
-                let rest: f64 =
-                    shares.iter().enumerate().map(|(i, share)| share * f64::from(others(i))).sum();
-                let derivative = |(index, share): (usize, &f64)| match class[index] {
+                let others = shares.iter().zip(class).filter(|(_, one)| **one == 0.0);
+                // 1 − p of a class that is all but certain would have lost its digits.
+                let rest: f64 = others.map(|(share, _)| share).sum();
+                let derivative = |(share, one): (&f64, &f32)| match one {
                     0.0 => (-share / sum) as f32,
                     _ => (rest / sum) as f32,
                 };
-                shares.iter().enumerate().map(derivative).collect()
+                shares.iter().zip(class).map(derivative).collect()
             }
             Self::LogSigmoid => {
                 let derivative = |(score, class): (&f32, &f32)| class / (1.0 + score.exp());
