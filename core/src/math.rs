@@ -122,6 +122,18 @@ pub fn powf(x: f32, y: f32) -> f32 {
     libm::powf(x, y)
 }
 
+/// e to the power `x`, by `libm`.
+#[must_use]
+pub fn exp(x: f64) -> f64 {
+    libm::exp(x)
+}
+
+/// The natural logarithm of `x`, by `libm`.
+#[must_use]
+pub fn ln(x: f64) -> f64 {
+    libm::log(x)
+}
+
 /// Turns logits into probabilities in place: e^(xᵢ − max) / Σ e^(xⱼ − max).
 ///
 /// Sums in index order, by `libm`. Equal logits give equal probabilities; a NaN or +∞

@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    Answer, classify, completions, data, device, evolve, models, quantize, report, train,
+    Answer, ascend, classify, completions, data, device, evolve, models, quantize, report, train,
 };
 use crate::interrupt::Interrupt;
 
@@ -29,6 +29,8 @@ pub struct Cli {
 enum Command {
     /// Evolve one image per class that the model is sure of
     Evolve(evolve::EvolveArgs),
+    /// Follow a network's gradient until it is sure of a class
+    Ascend(ascend::AscendArgs),
     /// Tell what the model sees in images
     Classify(classify::ClassifyArgs),
     /// Talk to a board, real or emulated
@@ -74,6 +76,7 @@ fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
     match command {
         Command::Device(args) => return Ok(device::run(&args)?),
         Command::Evolve(args) => return Ok(evolve::run(&args)?),
+        Command::Ascend(args) => return Ok(ascend::run(&args)?),
         Command::Classify(args) => classify::run(&args)?,
         Command::Report(args) => report::run(&args)?,
         Command::Data(args) => data::run(&args)?,

@@ -2,10 +2,11 @@
 //! command line. The algorithm itself is in [`mirage_core`].
 //!
 //! ```text
-//! main → cli → commands → {experiment, model, device, data, train} → mirage_core
+//! main → cli → commands → {experiment, ascent, model, device, data, train} → mirage_core
 //! report knows only the run record, not how it was made; live only what a run tells it
 //! ```
 
+pub mod ascent;
 pub mod cli;
 pub mod commands;
 pub mod data;
@@ -17,6 +18,7 @@ pub mod image;
 pub mod interrupt;
 pub mod live;
 pub mod model;
+pub mod npz;
 pub mod report;
 pub mod simd;
 pub mod train;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use mirage_core::genome::cppn::{Coordinates, Math};
 use mirage_core::link::BAUD;
 use thiserror::Error;
 
-use super::{Answer, CropsName, OutputError, default_threads, print, progress};
+use super::{Answer, CropsName, OutputError, default_threads, model_stem, print, progress};
 use crate::device::port::Address;
 use crate::device::{Connection, DeviceError};
 use crate::experiment::checkpoint::Pace;
@@ -363,13 +363,7 @@ impl EvolveArgs {
     fn default_folder(&self, model: &Model) -> PathBuf {
         let name = match model.board() {
             Some(board) => on_board(board, model.name()),
-            None => {
-                let name = Path::new(model.name()).file_name().unwrap_or_default();
-                let name = name.to_string_lossy();
-                // Names of the registry have dots.
-                let stem = [".onnx", ".q8"].iter().find_map(|end| name.strip_suffix(end));
-                stem.unwrap_or(&name).to_owned()
-            }
+            None => model_stem(model),
         };
         self.plan.folder(&name, is_colour(model))
     }

@@ -1,5 +1,6 @@
 //! What the command line can do, one module per command.
 
+pub mod ascend;
 pub mod classify;
 pub mod completions;
 pub mod data;
@@ -14,10 +15,11 @@ mod progress;
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use clap::ValueEnum;
 
-use crate::model::Crops;
+use crate::model::{Crops, Model};
 
 /// What a command found, if it ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,4 +71,12 @@ pub fn print(text: &str) -> Result<(), OutputError> {
 #[must_use]
 pub fn default_threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// A model's name as part of a folder's: without the path and the ending of a file.
+fn model_stem(model: &Model) -> String {
+    let name = Path::new(model.name()).file_name().unwrap_or_default().to_string_lossy();
+    // Names of the registry have dots.
+    let stem = [".onnx", ".q8"].iter().find_map(|end| name.strip_suffix(end));
+    stem.unwrap_or(&name).to_owned()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::ascent::run::Progress as Ascent;
 use crate::experiment::summary::{News, Progress};
 
 /// A line for a run, empty as yet.
@@ -37,6 +38,19 @@ fn in_words(now: Progress) -> String {
         f64::from(now.median) * 100.0,
         // What a slow network does in a second is less than ten.
         if now.rate < 10.0 { format!("{:.1}", now.rate) } else { format!("{:.0}", now.rate) },
+        now.seconds_left.map_or_else(|| "?".to_owned(), duration)
+    )
+}
+
+/// How far a run of gradient ascent is, in at most 77 columns.
+pub(super) fn ascent_in_words(now: Ascent) -> String {
+    format!(
+        "{}/{} classes, {} ≥ 99.99 %, {:.0} % of all steps, {:.0}/s, {} left",
+        now.classes_done,
+        now.classes,
+        now.certain,
+        now.share * 100.0,
+        now.rate,
         now.seconds_left.map_or_else(|| "?".to_owned(), duration)
     )
 }
@@ -83,6 +97,24 @@ mod tests {
         };
         let text = in_words(longest);
         assert!(text.chars().count() <= 77, "{}: {text}", text.chars().count());
+    }
+
+    #[test]
+    fn an_ascent_in_one_line() {
+        let now = Ascent {
+            classes_done: 999,
+            classes: 1000,
+            certain: 998,
+            share: 0.9994,
+            rate: 12_345.6,
+            seconds_left: Some(86_399.0),
+        };
+        let text = ascent_in_words(now);
+        assert_eq!(
+            text,
+            "999/1000 classes, 998 ≥ 99.99 %, 100 % of all steps, 12346/s, 23h59m left"
+        );
+        assert!(text.chars().count() <= 77);
     }
 
     #[test]

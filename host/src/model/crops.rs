@@ -45,12 +45,17 @@ impl Crops {
         }
     }
 
-    /// The crops of the size of `input`, which fits into `picture`. Where the margin is
-    /// odd, the middle is nearer to the top left.
+    /// Rows above the middle of the size of `input`, which fits into `picture`, and columns
+    /// left of it. Where the margin is odd, it is nearer to the top left.
+    pub(crate) fn middle(picture: Shape, input: Shape) -> (usize, usize) {
+        ((picture.height - input.height) / 2, (picture.width - input.width) / 2)
+    }
+
+    /// The crops of the size of `input`, which fits into `picture`.
     pub(super) fn of(self, picture: Shape, input: Shape) -> Vec<Crop> {
         let (below, right) = (picture.height - input.height, picture.width - input.width);
         let crop = |(top, left)| Crop { top, left, mirrored: false };
-        let middle = crop((below / 2, right / 2));
+        let middle = crop(Self::middle(picture, input));
         match self {
             Self::Center => vec![middle],
             Self::Ten => {

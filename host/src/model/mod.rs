@@ -200,6 +200,12 @@ impl Model {
         found.map(|(name, _)| *name)
     }
 
+    /// The built-in float network that a built-in int8 model was made from.
+    #[must_use]
+    pub fn float_twin(name: &str) -> Option<&'static str> {
+        (name == "lenet").then_some("lenet-float")
+    }
+
     /// The model that a board carries, classified there. It has the name of the built-in
     /// model that it is, else the board's name for it.
     #[must_use]

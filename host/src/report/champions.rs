@@ -1,19 +1,14 @@
 //! The champions as exact pixels: one PNG per class, and one NumPy archive.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
-use npyz::npz::NpzWriter;
-use npyz::zip::write::FileOptions;
-use npyz::{AutoSerialize, WriteOptions, WriterBuilder};
 use rayon::prelude::*;
 
 use super::{ReportError, picture};
 use crate::experiment::record::{Champion, RunRecord};
-
-/// The quickest kind of Deflate: noise does not shrink, and patterns do in any case.
-const FASTEST: i32 = 1;
+use crate::npz;
 
 /// Writes `champions/<class>.png`, named by class index, and `champions.npz`.
 ///
@@ -48,16 +43,6 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
 
 /// Writes the contents of `champions.npz`.
 fn write_arrays(record: &RunRecord, file: &mut File) -> io::Result<()> {
-    let mut npz = NpzWriter::new(BufWriter::new(file));
-    let result = fill(record, &mut npz);
-    if result.is_err() {
-        // Dropped, it would try again to end the file, and print that it cannot.
-        std::mem::forget(npz);
-    }
-    result
-}
-
-fn fill(record: &RunRecord, npz: &mut NpzWriter<BufWriter<&mut File>>) -> io::Result<()> {
     let champions = &record.champions;
     let count = champions.len() as u64;
     let [height, width, channels] = record.manifest.model.picture.map(|n| n as u64);
@@ -66,33 +51,14 @@ fn fill(record: &RunRecord, npz: &mut NpzWriter<BufWriter<&mut File>>) -> io::Re
         images.push(channels);
     }
     let classes = record.manifest.model.labels.len() as u64;
-    array(npz, "images", &images, champions.iter().flat_map(|c| c.image.iter().copied()))?;
-    array(npz, "classes", &[count], champions.iter().map(|c| c.class as i64))?;
-    array(npz, "confidences", &[count], champions.iter().map(|c| c.confidence))?;
-    let scores = champions.iter().flat_map(|c| c.scores.iter().copied());
-    array(npz, "scores", &[count, classes], scores)?;
-    npz.zip_writer().finish()?.flush()
-}
-
-/// Adds one array; the date of every entry is 1 January 1980, so that equal
-/// champions give equal files.
-fn array<T: AutoSerialize>(
-    npz: &mut NpzWriter<BufWriter<&mut File>>,
-    name: &str,
-    shape: &[u64],
-    values: impl Iterator<Item = T>,
-) -> io::Result<()> {
-    let options = FileOptions::default()
-        .last_modified_time(npyz::zip::DateTime::default())
-        .compression_level(Some(FASTEST));
-    npz.zip_writer().start_file(format!("{name}.npy"), options)?;
-    // Compressing value by value is slow.
-    let mut bytes = BufWriter::with_capacity(1 << 16, npz.zip_writer());
-    let mut writer =
-        WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
-    writer.extend(values)?;
-    writer.finish()?;
-    bytes.flush()
+    npz::write(file, |archive| {
+        let pixels = champions.iter().flat_map(|c| c.image.iter().copied());
+        archive.add("images", &images, pixels)?;
+        archive.add("classes", &[count], champions.iter().map(|c| c.class as i64))?;
+        archive.add("confidences", &[count], champions.iter().map(|c| c.confidence))?;
+        let scores = champions.iter().flat_map(|c| c.scores.iter().copied());
+        archive.add("scores", &[count, classes], scores)
+    })
 }
 
 #[cfg(test)]

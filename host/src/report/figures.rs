@@ -46,6 +46,12 @@ pub(super) fn percent(confidence: f32) -> String {
     format!("{cut:.*} %", digits as usize)
 }
 
+/// A probability as a confidence to be shown: of less than 1 nothing becomes 1.
+pub(super) fn confidence(probability: f64) -> f32 {
+    let nearest = probability as f32;
+    if nearest >= 1.0 && probability < 1.0 { 1.0_f32.next_down() } else { nearest }
+}
+
 /// The first of the names that a label lists: `tench` of `tench, Tinca tinca`.
 pub(super) fn first_synonym(label: &str) -> &str {
     label.split(',').next().unwrap_or_default().trim()
@@ -104,7 +110,7 @@ pub(super) fn command(record: &RunRecord) -> String {
 }
 
 /// `text` as one word of a POSIX shell.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,+=@".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
@@ -134,6 +140,12 @@ mod tests {
         ] {
             assert_eq!(percent(confidence), text);
         }
+    }
+
+    #[test]
+    fn next_to_certain_is_not_certain() {
+        assert_eq!(percent(confidence(1.0 - 1e-12)), "99.99999 %");
+        assert_eq!([confidence(1.0), confidence(0.5)], [1.0, 0.5]);
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! stands beneath where the label is not the index itself, for labels may be alike.
 //! The page of a thousand classes has some 4000 × 3000 pixels.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::Path;
 
 use super::text::Font;
 use super::{ReportError, figures, picture};
-use crate::experiment::record::RunRecord;
+use crate::experiment::record::{Champion, RunRecord};
 use crate::image::Image;
 
 const PAPER: [u8; 3] = [255, 255, 255];
@@ -76,19 +77,50 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
 
 /// The page; the record must have passed [`super::check`].
 fn draw(record: &RunRecord) -> Image {
-    let champions = &record.champions;
-    let layout = Layout::for_champions(champions.len());
-    if champions.is_empty() {
-        return empty(&layout);
-    }
-    let pictures: Vec<Image> =
-        champions.iter().map(|c| picture(record, &c.image).scaled_to(layout.side)).collect();
     let labels = &record.manifest.model.labels;
-    let captions: Vec<Caption> = champions
-        .iter()
-        .map(|c| Caption::new(c.class, &labels[c.class], figures::percent(c.confidence)))
-        .collect();
+    let tile = |champion: &Champion| {
+        Ok::<_, Infallible>(Tile {
+            picture: picture(record, &champion.image),
+            class: champion.class,
+            label: &labels[champion.class],
+            confidence: champion.confidence,
+        })
+    };
+    let Ok(page) = compose(&record.champions, tile);
+    page
+}
 
+/// One of the pictures of a gallery.
+pub(super) struct Tile<'a> {
+    pub(super) picture: Image,
+    pub(super) class: usize,
+    pub(super) label: &'a str,
+    pub(super) confidence: f32,
+}
+
+/// The page of pictures that `tile` gives one by one.
+///
+/// # Errors
+/// If `tile` fails.
+pub(super) fn compose<'a, T, E>(
+    all: &'a [T],
+    tile: impl Fn(&'a T) -> Result<Tile<'a>, E>,
+) -> Result<Image, E> {
+    let layout = Layout::for_champions(all.len());
+    let (mut pictures, mut captions) = (Vec::new(), Vec::new());
+    for one in all {
+        let Tile { picture, class, label, confidence } = tile(one)?;
+        pictures.push(picture.scaled_to(layout.side));
+        captions.push(Caption::new(class, label, figures::percent(confidence)));
+    }
+    Ok(arrange(&layout, &pictures, &captions))
+}
+
+/// The page of pictures of one size.
+fn arrange(layout: &Layout, pictures: &[Image], captions: &[Caption]) -> Image {
+    if pictures.is_empty() {
+        return empty(layout);
+    }
     let (width, height) = (pictures[0].width, pictures[0].height);
     // Room for the numbers even beneath narrow pictures.
     let numbers = |caption: &Caption| {
@@ -105,11 +137,11 @@ fn draw(record: &RunRecord) -> Image {
         if one_line { layout.label.height } else { layout.label.height + layout.number.height };
 
     // About twice as wide as high.
-    let columns = ((champions.len() * 2).isqrt() + 1).min(champions.len()).min(MOST_COLUMNS);
-    let rows = champions.len().div_ceil(columns);
+    let columns = ((pictures.len() * 2).isqrt() + 1).min(pictures.len()).min(MOST_COLUMNS);
+    let rows = pictures.len().div_ceil(columns);
     let step = (cell + layout.gap, height + layout.skip + lines + layout.gap);
     let mut page = blank(columns * step.0 + 3 * layout.gap, rows * step.1 + 3 * layout.gap);
-    for (i, (picture, caption)) in pictures.iter().zip(&captions).enumerate() {
+    for (i, (picture, caption)) in pictures.iter().zip(captions).enumerate() {
         let left = 2 * layout.gap + i % columns * step.0;
         let top = 2 * layout.gap + i / columns * step.1;
         place(&mut page, picture, left + (cell - width) / 2, top);
@@ -134,7 +166,7 @@ fn draw(record: &RunRecord) -> Image {
 
 /// A page that says that there is nothing to see yet.
 fn empty(layout: &Layout) -> Image {
-    let text = "No champions yet";
+    let text = "No pictures yet";
     let mut page =
         blank(layout.number.width(text) + 4 * layout.gap, layout.number.height + 4 * layout.gap);
     layout.number.draw(&mut page, 2 * layout.gap, 2 * layout.gap, FAINT_INK, text);

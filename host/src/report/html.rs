@@ -18,19 +18,19 @@ use crate::experiment::record::{Champion, RunRecord, Status};
 use crate::experiment::summary::{CERTAIN, SURE, count_at};
 
 /// Most champions that are shown as they are.
-const FEW: usize = 24;
+pub(super) const FEW: usize = 24;
 
 /// Champions that are shown apart at either end, if there are many.
-const EXTREMES: usize = 10;
+pub(super) const EXTREMES: usize = 10;
 
 /// Longest side of a picture in the page, in pixels.
-mod side {
+pub(super) mod side {
     /// Of few champions.
-    pub(super) const FEW: usize = 256;
+    pub(in crate::report) const FEW: usize = 256;
     /// Of the surest and the least sure ones.
-    pub(super) const EXTREME: usize = 128;
+    pub(in crate::report) const EXTREME: usize = 128;
     /// Of many.
-    pub(super) const THUMBNAIL: usize = 96;
+    pub(in crate::report) const THUMBNAIL: usize = 96;
 }
 
 /// The page; askama escapes every text, the charts escape theirs.
@@ -59,32 +59,34 @@ struct Page {
 }
 
 /// A number that stands out.
-struct Number {
-    value: String,
-    name: &'static str,
+pub(super) struct Number {
+    pub(super) value: String,
+    pub(super) name: &'static str,
 }
 
-/// A champion and its caption.
-struct Figure {
-    class: usize,
-    source: String,
-    label: String,
+/// A picture and its caption.
+pub(super) struct Figure {
+    pub(super) class: usize,
+    /// The whole picture, as seen from the page.
+    pub(super) link: String,
+    pub(super) source: String,
+    pub(super) label: String,
     /// Whether the label says more than the index.
-    named: bool,
-    confidence: String,
-    generation: String,
-    /// Place among all champions, the surest first.
-    rank: usize,
+    pub(super) named: bool,
+    pub(super) confidence: String,
+    pub(super) note: String,
+    /// Place among all, the surest first.
+    pub(super) rank: usize,
 }
 
 /// A chart in the sizes of a page.
-struct Drawn {
-    wide: String,
-    narrow: String,
+pub(super) struct Drawn {
+    pub(super) wide: String,
+    pub(super) narrow: String,
 }
 
 impl Drawn {
-    fn new(chart: impl Fn(Format) -> Chart) -> Result<Self, ReportError> {
+    pub(super) fn new(chart: impl Fn(Format) -> Chart) -> Result<Self, ReportError> {
         let svg = |format| chart(format).svg(format);
         Ok(Self { wide: svg(Format::Wide)?, narrow: svg(Format::Narrow)? })
     }
@@ -145,9 +147,8 @@ fn page(
     let manifest = &record.manifest;
     let champions = &record.champions;
     let confidences = figures::confidences(record);
-    let ranked = ranked(champions);
-    let mut ranks = vec![0; champions.len()];
-    ranked.iter().enumerate().for_each(|(rank, &index)| ranks[index] = rank);
+    let ranked = ranked(&champions.iter().map(|c| c.confidence).collect::<Vec<_>>());
+    let ranks = ranks(&ranked);
     let many = champions.len() > FEW;
     let figures = |indices: &[usize], side, exact| -> Result<Vec<Figure>, ReportError> {
         let figure = |&index: &usize| figure(record, &champions[index], ranks[index], side, exact);
@@ -190,16 +191,24 @@ fn page(
     page.render().map_err(|error| ReportError::Compose(error.to_string()))
 }
 
-/// The champions by index, the surest first; of equal ones the lower class.
-fn ranked(champions: &[Champion]) -> Vec<usize> {
-    let mut ranked: Vec<usize> = (0..champions.len()).collect();
+/// The places of confidences, the surest first; of equal ones the lower place.
+pub(super) fn ranked(confidences: &[f32]) -> Vec<usize> {
+    let mut ranked: Vec<usize> = (0..confidences.len()).collect();
     // A confidence that is not a number counts for nothing.
-    let confidence = |&index: &usize| champions[index].confidence.max(0.0);
+    let confidence = |&place: &usize| confidences[place].max(0.0);
     ranked.sort_by(|a, b| confidence(b).total_cmp(&confidence(a)));
     ranked
 }
 
-/// A champion whose picture is reduced to `side` pixels.
+/// The rank of each place, of places in the order of their ranks.
+pub(super) fn ranks(ranked: &[usize]) -> Vec<usize> {
+    let mut ranks = vec![0; ranked.len()];
+    ranked.iter().enumerate().for_each(|(rank, &place)| ranks[place] = rank);
+    ranks
+}
+
+/// A champion whose picture is reduced to `side` pixels, unless it is one of few that are
+/// shown as they are.
 fn figure(
     record: &RunRecord,
     champion: &Champion,
@@ -214,7 +223,12 @@ fn figure(
         named: label != champion.class.to_string(),
         label,
         confidence: figures::percent(champion.confidence),
-        generation: figures::count(champion.generation.into()),
+        link: format!("champions/{}.png", champion.class),
+        note: format!(
+            "{} {}",
+            if exact { "generation" } else { "gen" },
+            figures::count(champion.generation.into())
+        ),
         rank,
     })
 }
@@ -411,12 +425,9 @@ mod tests {
 
     #[test]
     fn the_surest_come_first_and_no_number_is_least_sure() {
-        let mut record = sample::digits();
-        for (champion, confidence) in record.champions.iter_mut().zip([0.5, f32::NAN, 0.9, 0.5]) {
-            champion.confidence = confidence;
-        }
-        record.champions.truncate(4);
-        assert_eq!(ranked(&record.champions), [2, 0, 3, 1]);
+        let ranked = ranked(&[0.5, f32::NAN, 0.9, 0.5]);
+        assert_eq!(ranked, [2, 0, 3, 1]);
+        assert_eq!(ranks(&ranked), [1, 3, 0, 2]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! so a reader never meets half a file, and the same record gives the same bytes. When
 //! they reach the disk is left to the system: they can be made again.
 
+pub mod ascent;
 pub mod champions;
 mod chart;
 mod curves;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use crate::experiment::record::RunRecord;
 use crate::files;
-use crate::image::Image;
+use crate::image::{Image, ImageError};
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum ReportError {
         /// Number of labels.
         classes: usize,
     },
+    /// A picture of the run could not be read.
+    #[error("{0}")]
+    Picture(#[from] ImageError),
     /// The chart or the page could not be composed.
     #[error("cannot compose report.html: {0}; please report this as a bug of mirage")]
     Compose(String),

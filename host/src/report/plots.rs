@@ -15,23 +15,50 @@ const MOST_NINES: f64 = 7.3;
 
 /// Whether the classes of a run are too many for a curve each.
 pub(super) fn sums_up(record: &RunRecord) -> bool {
-    record.manifest.model.labels.len() > MAX_CURVES
+    are_too_many(record.manifest.model.labels.len())
+}
+
+/// Whether so many classes are.
+pub(super) fn are_too_many(classes: usize) -> bool {
+    classes > MAX_CURVES
+}
+
+/// What a chart has across: generations or steps.
+struct Across {
+    axis: Axis,
+    /// The last one.
+    last: u32,
+    /// Where one of them lies on the axis.
+    place: fn(u32) -> f64,
 }
 
 /// Confidence by generation.
 pub(super) fn rise(record: &RunRecord, format: Format) -> Chart {
     let last = curves::last_generation(record);
-    let right = f64::from(last.max(2)).log10();
+    let place = |generation: u32| f64::from(generation.max(1)).log10();
     let count = |x: f64| figures::count(10f64.powf(x).round() as u64);
-    let x = Axis::new("generation", right, ticks(last, format.ticks()), count);
-    let curves = curves::per_class(record);
-    if sums_up(record) { summed_up(&curves, last, x) } else { each(record, &curves, last, x) }
+    let axis = Axis::new("generation", place(last.max(2)), ticks(last, format.ticks()), count);
+    let (curves, across) = (curves::per_class(record), Across { axis, last, place });
+    let labels: Vec<&str> = record.manifest.model.labels.iter().map(String::as_str).collect();
+    if sums_up(record) { summed_up(&curves, across) } else { each(&labels, &curves, across) }
+}
+
+/// Confidence by step of gradient ascent; `last` is the last step.
+pub(super) fn ascent(labels: &[&str], curves: &[Steps], last: u32, format: Format) -> Chart {
+    let end = f64::from(last.max(1));
+    let count = |x: f64| figures::count(x.round() as u64);
+    let axis = Axis::new("step", end, even_ticks(last, format.ticks() / 2), count);
+    let across = Across { axis, last, place: f64::from };
+    if are_too_many(labels.len()) {
+        summed_up(curves, across)
+    } else {
+        each(labels, curves, across)
+    }
 }
 
 /// A curve for each class, and the median.
-fn each(record: &RunRecord, classes: &[Steps], last: u32, x: Axis) -> Chart {
-    let labels = &record.manifest.model.labels;
-    let points = |steps: &Steps| corners(steps, last, nines);
+fn each(labels: &[&str], classes: &[Steps], across: Across) -> Chart {
+    let points = |steps: &Steps| corners(steps, &across, nines);
     let mut curves: Vec<Curve> = classes
         .iter()
         .zip(labels)
@@ -39,7 +66,8 @@ fn each(record: &RunRecord, classes: &[Steps], last: u32, x: Axis) -> Chart {
         .map(|(class, (steps, label))| Curve::nth(class, label, points(steps)))
         .collect();
     if labels.len() > 1 {
-        let [median] = curves::over_classes(classes, last, |all| [figures::quantile(all, 0.5)]);
+        let [median] =
+            curves::over_classes(classes, across.last, |all| [figures::quantile(all, 0.5)]);
         curves.push(Curve::chief("median", points(&median)));
     }
     let heights = curves.iter().flat_map(|curve| &curve.points).map(|&(_, y)| y);
@@ -47,12 +75,12 @@ fn each(record: &RunRecord, classes: &[Steps], last: u32, x: Axis) -> Chart {
     let ticks = (0..=top as u32).map(f64::from).collect();
     let y = Axis::new("confidence", top, ticks, |y| level(y.round() as u32));
     // The paper's 99.99 %.
-    Chart { x, y, mark: Some(4.0), curves }
+    Chart { x: across.axis, y, mark: Some(4.0), curves }
 }
 
 /// The quartiles over all classes, and how many classes are sure.
-fn summed_up(classes: &[Steps], last: u32, x: Axis) -> Chart {
-    let [lower, median, upper, sure] = curves::over_classes(classes, last, |all| {
+fn summed_up(classes: &[Steps], across: Across) -> Chart {
+    let [lower, median, upper, sure] = curves::over_classes(classes, across.last, |all| {
         [
             figures::quantile(all, 0.25),
             figures::quantile(all, 0.5),
@@ -60,7 +88,7 @@ fn summed_up(classes: &[Steps], last: u32, x: Axis) -> Chart {
             (!all.is_empty()).then(|| count_at(all, SURE) as f32 / all.len() as f32),
         ]
     });
-    let points = |steps: &Steps| corners(steps, last, f64::from);
+    let points = |steps: &Steps| corners(steps, &across, f64::from);
     let quartile = |label: &str, steps| Curve::nth(0, label, points(steps));
     let curves = vec![
         Curve { dashed: true, ..Curve::nth(1, "≥ 99 %", points(&sure)) },
@@ -68,7 +96,8 @@ fn summed_up(classes: &[Steps], last: u32, x: Axis) -> Chart {
         quartile("lower ¼", &lower),
         Curve::chief("median", points(&median)),
     ];
-    Chart { x, y: Axis::percent("confidence; share of classes"), mark: None, curves }
+    let y = Axis::percent("confidence; share of classes");
+    Chart { x: across.axis, y, mark: None, curves }
 }
 
 /// The classes from the least to the most confident, all of them and each group.
@@ -97,15 +126,15 @@ pub(super) fn distribution(record: &RunRecord) -> Chart {
     Chart { x, y: Axis::percent("confidence"), mark: None, curves }
 }
 
-/// The corners of a step curve in chart coordinates, from its first point to `last`.
-fn corners(steps: &Steps, last: u32, height: fn(f32) -> f64) -> Vec<(f64, f64)> {
+/// The corners of a step curve in chart coordinates, from its first point to the last place.
+fn corners(steps: &Steps, across: &Across, height: fn(f32) -> f64) -> Vec<(f64, f64)> {
     let mut points: Vec<(f64, f64)> = Vec::with_capacity(2 * steps.len() + 1);
-    for &(generation, confidence) in steps {
-        let x = f64::from(generation.max(1)).log10();
+    for &(at, confidence) in steps {
+        let x = (across.place)(at);
         points.extend(points.last().map(|&(_, y)| (x, y)));
         points.push((x, height(confidence)));
     }
-    points.extend(points.last().map(|&(_, y)| (f64::from(last).log10(), y)));
+    points.extend(points.last().map(|&(_, y)| ((across.place)(across.last), y)));
     points
 }
 
@@ -140,6 +169,14 @@ fn ticks(last: u32, most: usize) -> Vec<f64> {
     if fine.len() <= most { fine } else { up_to(&[1]) }
 }
 
+/// At most `most` round numbers at even distances, from 0 to `last`.
+fn even_ticks(last: u32, most: usize) -> Vec<f64> {
+    let distances = (0..10).flat_map(|power| [1, 2, 5].map(|digit| digit * 10u64.pow(power)));
+    let fits = |distance: &u64| u64::from(last) / distance < most as u64;
+    let distance = distances.into_iter().find(fits).unwrap_or(u64::MAX);
+    (0..=u64::from(last) / distance).map(|n| (n * distance) as f64).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::sample;
@@ -161,6 +198,10 @@ mod tests {
         assert_eq!(ticks(5000, 8), [0.0, 1.0, 2.0, 3.0]);
         assert_eq!(ticks(0, 8).len(), 2);
         assert_eq!(ticks(u32::MAX, 100).len(), 29);
+        assert_eq!(even_ticks(500, 8), [0.0, 100.0, 200.0, 300.0, 400.0, 500.0]);
+        assert_eq!(even_ticks(1499, 4), [0.0, 500.0, 1000.0]);
+        assert_eq!(even_ticks(1, 8), [0.0, 1.0]);
+        assert!(even_ticks(u32::MAX, 8).len() <= 8);
     }
 
     #[test]
