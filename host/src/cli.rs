@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    Answer, classify, completions, data, device, evolve, models, quantize, report, train,
+    Answer, classify, completions, data, device, evolve, models, quantize, report, train, transfer,
 };
 use crate::interrupt::Interrupt;
 
@@ -33,6 +33,8 @@ enum Command {
     Classify(classify::ClassifyArgs),
     /// Talk to a board, real or emulated
     Device(device::DeviceArgs),
+    /// Show the images of runs to other networks
+    Transfer(transfer::TransferArgs),
     /// Make a run's gallery, champions and report again
     Report(report::ReportArgs),
     /// Fetch data sets
@@ -76,6 +78,7 @@ fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
         Command::Evolve(args) => return Ok(evolve::run(&args)?),
         Command::Classify(args) => classify::run(&args)?,
         Command::Report(args) => report::run(&args)?,
+        Command::Transfer(args) => transfer::run(&args)?,
         Command::Data(args) => data::run(&args)?,
         Command::Models(args) => models::run(&args)?,
         Command::Train(args) => train::run(&args)?,

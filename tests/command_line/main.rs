@@ -16,3 +16,4 @@ mod models;
 mod output;
 mod program;
 mod resume;
+mod transfer;

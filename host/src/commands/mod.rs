@@ -9,6 +9,7 @@ pub mod models;
 pub mod quantize;
 pub mod report;
 pub mod train;
+pub mod transfer;
 
 mod progress;
 
