@@ -11,6 +11,7 @@ pub mod folder;
 pub mod groups;
 pub mod journal;
 pub mod log;
+pub mod phylogeny;
 pub mod plan;
 pub mod record;
 pub mod run;
