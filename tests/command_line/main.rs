@@ -12,6 +12,7 @@ mod board;
 mod colour;
 #[cfg(unix)]
 mod device;
+mod lineage;
 mod models;
 mod output;
 mod program;

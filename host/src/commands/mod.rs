@@ -5,6 +5,7 @@ pub mod completions;
 pub mod data;
 pub mod device;
 pub mod evolve;
+pub mod lineage;
 pub mod models;
 pub mod quantize;
 pub mod report;

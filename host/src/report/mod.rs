@@ -17,6 +17,7 @@ mod plots;
 mod sample;
 mod text;
 mod thumbnail;
+pub mod tree;
 
 use std::fs::File;
 use std::io;
