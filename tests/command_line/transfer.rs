@@ -23,14 +23,16 @@ fn a_network_agrees_with_itself_and_nearly_with_its_twin() {
     }
     // The float network that the int8 one was made from sees nearly the same.
     assert!(twin["same_top"].as_u64().unwrap() >= 9, "{twin}");
-    let difference = twin["mean_confidence"].as_f64().unwrap()
-        - twin["own_mean_confidence"].as_f64().unwrap();
+    let difference =
+        twin["mean_confidence"].as_f64().unwrap() - twin["own_mean_confidence"].as_f64().unwrap();
     assert!(difference != 0.0 && difference.abs() < 0.1, "{twin}");
     assert!(other["mean_confidence"].as_f64() < twin["mean_confidence"].as_f64(), "{other}");
 
     let table = String::from_utf8(place.read("table.csv")).unwrap();
     assert_eq!(table.lines().count(), 1 + 3 * 10, "{table}");
-    assert!(table.starts_with("run,model,onto,class,label,own_top,own_confidence,top,confidence\n"));
+    assert!(
+        table.starts_with("run,model,onto,class,label,own_top,own_confidence,top,confidence\n")
+    );
     let row = format!("run,lenet,lenet,7,7,{}", itself["judgements"][7]["own_top"]);
     assert!(table.contains(&row), "{table}");
     let text = place.succeed("transfer run --onto lenet");

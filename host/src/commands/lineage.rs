@@ -96,8 +96,7 @@ pub fn run(args: &LineageArgs) -> Result<(), LineageCommandError> {
     let folder = Folder::new(&args.run);
     let name = folder.manifest()?.model.name;
     let model = Model::load(args.model.as_deref().unwrap_or(&name))?;
-    let (record, individuals) =
-        run::record_with_lineage(&model, &folder, default_threads().get())?;
+    let (record, individuals) = run::record_with_lineage(&model, &folder, default_threads().get())?;
     if record.champions.is_empty() {
         return Err(LineageCommandError::Empty(args.run.clone()));
     }

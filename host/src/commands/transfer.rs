@@ -197,7 +197,12 @@ impl Shown {
         let width = self.onto.iter().map(name).max().unwrap_or(0).max("shown to".len());
         text += &format!(
             "  {:width$}  {:>8}  {:>17}  {:>17}  {:>17}  {:>17}\n",
-            "shown to", "images", "same top class", "their own class", "confidence", "99.99 % of both",
+            "shown to",
+            "images",
+            "same top class",
+            "their own class",
+            "confidence",
+            "99.99 % of both",
         );
         let share = |count: usize, all: usize| {
             format!("{count} ({:.1} %)", 100.0 * count as f64 / all.max(1) as f64)
@@ -222,16 +227,19 @@ impl Shown {
         if self.labels.len() > FEW {
             return text;
         }
-        for transfer in &self.onto {
-            text += &format!("  {} takes\n", transfer.onto);
-            for image in &transfer.judgements {
-                text += &format!(
-                    "    {:>9} for {:<9} {:>9.4} % sure of {}\n",
-                    self.labels[image.class],
-                    self.labels[image.top],
-                    f64::from(image.confidence) * 100.0,
-                    self.labels[image.class],
-                );
+        text += "  confidence in each class, and what the image is taken for if not that\n";
+        for (index, label) in self.labels.iter().enumerate() {
+            let of = |transfer: &Transfer| {
+                let image = transfer.judgements.iter().find(|image| image.class == index)?;
+                let percent = format!("{:.2} %", f64::from(image.confidence) * 100.0);
+                Some(match image.top == index {
+                    true => format!("{percent:>10}{:8}", ""),
+                    false => format!("{percent:>10} {:7}", format!("({})", self.labels[image.top])),
+                })
+            };
+            let row: Option<String> = self.onto.iter().map(of).collect();
+            if let Some(row) = row {
+                text += &format!("  {label:>8}{}\n", row.trim_end());
             }
         }
         text

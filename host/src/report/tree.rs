@@ -19,8 +19,11 @@ const SIDE: i64 = 30;
 /// Longer side of what a picture is reduced to, so that it is sharp on a dense screen too.
 const REDUCED: usize = 60;
 
-/// Where generation 1 and the last one lie.
-const [LEFT, RIGHT]: [i64; 2] = [24, 560];
+/// Where generation 1 lies.
+const LEFT: i64 = 24;
+
+/// Where the last generation lies.
+const RIGHT: i64 = 560;
 
 /// Where the first leaf lies.
 const TOP: i64 = 92;
@@ -67,11 +70,7 @@ struct Leaf {
 ///
 /// # Errors
 /// [`ReportError`] if the record is inconsistent, or the file cannot be written.
-pub fn write(
-    record: &RunRecord,
-    phylogeny: &Phylogeny,
-    folder: &Path,
-) -> Result<(), ReportError> {
+pub fn write(record: &RunRecord, phylogeny: &Phylogeny, folder: &Path) -> Result<(), ReportError> {
     super::check(record)?;
     let path = folder.join("tree.svg");
     let failed = |source| ReportError::Write { path: path.clone(), source };
@@ -113,8 +112,9 @@ impl<'a> Drawing<'a> {
             text_x: picture_x + SIDE + 8,
             side: SIDE,
             rendering: if height.max(width) <= 64 { "pixelated" } else { "auto" },
-            ticks: [1, last.div_ceil(4), last.div_ceil(2), (3 * last).div_ceil(4), last]
+            ticks: [1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000]
                 .into_iter()
+                .filter(|&born| born <= last)
                 .map(|born| Tick { x: drawing.x(born), label: figures::count(born.into()) })
                 .collect(),
             branches: drawing.branches,
@@ -122,10 +122,10 @@ impl<'a> Drawing<'a> {
         })
     }
 
-    /// Where a generation lies.
+    /// Where a generation lies: by ratio, for most happens early.
     fn x(&self, born: u32) -> i64 {
-        let span = f64::from(self.record.manifest.generations_done.max(2) - 1);
-        let share = f64::from(born.saturating_sub(1)) / span;
+        let last = f64::from(self.record.manifest.generations_done.max(2));
+        let share = f64::from(born.max(1)).ln() / last.ln();
         LEFT + (share.min(1.0) * (RIGHT - LEFT) as f64).round() as i64
     }
 
@@ -174,9 +174,8 @@ impl<'a> Drawing<'a> {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let source = |champion: &Champion| {
-            data_uri(&picture(record, &champion.picture), REDUCED, true)
-        };
+        let source =
+            |champion: &Champion| data_uri(&picture(record, &champion.image), REDUCED, true);
         Ok(Leaf {
             y,
             source: of(first).map(source).transpose()?.unwrap_or_default(),
