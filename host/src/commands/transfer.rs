@@ -227,7 +227,7 @@ impl Shown {
         if self.labels.len() > FEW {
             return text;
         }
-        text += "  confidence in each class, and what the image is taken for if not that\n";
+        text += "  by class, from left to right as above; in brackets what the image is taken for instead\n";
         for (index, label) in self.labels.iter().enumerate() {
             let of = |transfer: &Transfer| {
                 let image = transfer.judgements.iter().find(|image| image.class == index)?;
