@@ -12,7 +12,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    Answer, ascend, classify, completions, data, device, evolve, models, quantize, report, train,
+    Answer, ascend, classify, completions, data, device, evolve, lineage, models, quantize, report,
+    train, transfer,
 };
 use crate::interrupt::Interrupt;
 
@@ -35,6 +36,10 @@ enum Command {
     Classify(classify::ClassifyArgs),
     /// Talk to a board, real or emulated
     Device(device::DeviceArgs),
+    /// Show the images of runs to other networks
+    Transfer(transfer::TransferArgs),
+    /// Draw the tree of a run's images: which descend from one another
+    Lineage(lineage::LineageArgs),
     /// Make a run's gallery, champions and report again
     Report(report::ReportArgs),
     /// Fetch data sets
@@ -78,7 +83,9 @@ fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
         Command::Evolve(args) => return Ok(evolve::run(&args)?),
         Command::Ascend(args) => return Ok(ascend::run(&args)?),
         Command::Classify(args) => classify::run(&args)?,
+        Command::Lineage(args) => lineage::run(&args)?,
         Command::Report(args) => report::run(&args)?,
+        Command::Transfer(args) => transfer::run(&args)?,
         Command::Data(args) => data::run(&args)?,
         Command::Models(args) => models::run(&args)?,
         Command::Train(args) => train::run(&args)?,

@@ -13,7 +13,9 @@ mod board;
 mod colour;
 #[cfg(unix)]
 mod device;
+mod lineage;
 mod models;
 mod output;
 mod program;
 mod resume;
+mod transfer;

@@ -6,10 +6,12 @@ pub mod completions;
 pub mod data;
 pub mod device;
 pub mod evolve;
+pub mod lineage;
 pub mod models;
 pub mod quantize;
 pub mod report;
 pub mod train;
+pub mod transfer;
 
 mod progress;
 

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::checkpoint::CheckpointError;
 use super::log::{Table, TableError};
+use super::phylogeny::{self, Individual};
 use super::record::{HistoryRow, Manifest};
 use crate::files;
 
@@ -261,16 +262,39 @@ impl Folder {
     /// If it cannot be read, is shorter, or a row is not one.
     pub fn history(&self, length: u64) -> Result<Vec<HistoryRow>, FolderError> {
         let path = self.history_path();
-        let bytes =
-            fs::read(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
-        let counted = usize::try_from(length).ok().and_then(|length| bytes.get(..length));
-        let Some(counted) = counted else {
-            let source = TableError::Short { expected: length, found: bytes.len() as u64 };
-            return Err(FolderError::Damaged { path, reason: source.to_string() });
-        };
-        csv::Reader::from_reader(counted)
+        csv::Reader::from_reader(beginning(&path, length)?.as_slice())
             .deserialize()
             .collect::<Result<_, csv::Error>>()
             .map_err(|error| FolderError::Damaged { path, reason: error.to_string() })
     }
+
+    /// Reads `lineage.csv`, up to `length` bytes, and then `rows`, of those who hold cells.
+    ///
+    /// # Errors
+    /// If it cannot be read, is shorter, or a row is not one.
+    pub fn lineage(
+        &self,
+        length: u64,
+        rows: impl Iterator<Item = String>,
+    ) -> Result<Vec<Individual>, FolderError> {
+        let path = self.lineage_path();
+        let mut table = beginning(&path, length)?;
+        rows.for_each(|row| table.extend((row + "\n").as_bytes()));
+        phylogeny::individuals(&table)
+            .map_err(|error| FolderError::Damaged { path, reason: error.to_string() })
+    }
+}
+
+/// The first `length` bytes of a table.
+fn beginning(path: &Path, length: u64) -> Result<Vec<u8>, FolderError> {
+    let path = path.to_owned();
+    let mut bytes =
+        fs::read(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
+    let found = bytes.len() as u64;
+    if found < length {
+        let source = TableError::Short { expected: length, found };
+        return Err(FolderError::Damaged { path, reason: source.to_string() });
+    }
+    bytes.truncate(length as usize);
+    Ok(bytes)
 }

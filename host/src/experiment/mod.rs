@@ -2,7 +2,8 @@
 //!
 //! [`plan`] says what is to be computed, [`engine`] computes generations, [`folder`]
 //! and [`journal`] keep them on disk ([`checkpoint`], [`log`], [`record`],
-//! [`summary`], [`groups`]), and [`run`] ties them together.
+//! [`summary`], [`groups`]), and [`run`] ties them together. [`transfer`] shows what came
+//! out to other networks.
 
 pub mod checkpoint;
 pub mod engine;
@@ -10,7 +11,9 @@ pub mod folder;
 pub mod groups;
 pub mod journal;
 pub mod log;
+pub mod phylogeny;
 pub mod plan;
 pub mod record;
 pub mod run;
 pub mod summary;
+pub mod transfer;

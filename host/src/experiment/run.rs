@@ -10,6 +10,8 @@ use super::checkpoint::{Pace, State};
 use super::engine::{Engine, Setup};
 use super::folder::Folder;
 use super::journal::{Journal, RunError, check_model, check_not_lost, checkpoint_of, identity};
+use super::log::Lineage;
+use super::phylogeny::Individual;
 use super::plan::Plan;
 use super::record::{MachineRecord, Manifest, ModelRecord, RunRecord};
 use super::summary::{News, Summary};
@@ -121,6 +123,18 @@ where
 /// # Errors
 /// If there is no run, or it was made with another model.
 pub fn record(model: &Model, folder: &Folder, threads: usize) -> Result<RunRecord, RunError> {
+    record_with_lineage(model, folder, threads).map(|(record, _)| record)
+}
+
+/// The [`record`] of a run, and all who ever held a cell in it.
+///
+/// # Errors
+/// If there is no run, or it was made with another model.
+pub fn record_with_lineage(
+    model: &Model,
+    folder: &Folder,
+    threads: usize,
+) -> Result<(RunRecord, Vec<Individual>), RunError> {
     let manifest = folder.manifest()?;
     let plan = Plan::of(&manifest)?;
     check_model(&manifest.model, model, folder)?;
@@ -157,7 +171,7 @@ fn read<G>(
     folder: &Folder,
     mut manifest: Manifest,
     threads: usize,
-) -> Result<RunRecord, RunError>
+) -> Result<(RunRecord, Vec<Individual>), RunError>
 where
     G: Decode + PartialEq + Send + Sync,
     G::Settings: Sync,
@@ -182,5 +196,11 @@ where
     manifest.model = ModelRecord { name: manifest.model.name, ..model.record() };
     let history =
         if state.history_len > 0 { folder.history(state.history_len)? } else { Vec::new() };
-    Ok(RunRecord { manifest, history, champions: engine.champions()? })
+    let elites = engine.archive().elites().map(|(_, elite)| elite.origin);
+    let living = Lineage::restore(&state.living, elites);
+    let lineage = match state.lineage_len {
+        0 => Vec::new(),
+        length => folder.lineage(length, living.survivors())?,
+    };
+    Ok((RunRecord { manifest, history, champions: engine.champions()? }, lineage))
 }

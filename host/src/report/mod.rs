@@ -18,6 +18,7 @@ mod plots;
 mod sample;
 mod text;
 mod thumbnail;
+pub mod tree;
 
 use std::fs::File;
 use std::io;

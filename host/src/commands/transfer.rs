@@ -1,0 +1,247 @@
+//! `mirage transfer`: whether images that fool one network fool others.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::{CropsName, OutputError, default_threads, print};
+use crate::experiment::folder::{Folder, FolderError};
+use crate::experiment::journal::RunError;
+use crate::experiment::plan::{Plan, PlanError};
+use crate::experiment::run;
+use crate::experiment::transfer::{Transfer, TransferError, transfer};
+use crate::files;
+use crate::model::{Crops, Model, ModelError};
+
+/// Runs of at most so many classes are told image by image.
+const FEW: usize = 20;
+
+/// Arguments of `mirage transfer`.
+#[derive(Args, Debug)]
+pub struct TransferArgs {
+    /// Folders of runs whose images are shown
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Whom to show them: names of `mirage models list`, or paths of int8 models or ONNX networks
+    #[arg(long, required = true, value_delimiter = ',', value_name = "NAME|FILE")]
+    onto: Vec<String>,
+    /// What of a picture the other networks look at [default: what the run's does, or center]
+    #[arg(long, value_enum)]
+    crops: Option<CropsName>,
+    /// Write what is said of every image to a table
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why `mirage transfer` failed.
+#[derive(Debug, Error)]
+pub enum TransferCommandError {
+    /// A folder has no run.
+    #[error("{0}")]
+    Folder(#[from] FolderError),
+    /// A run's settings cannot be read.
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    /// The model of a run cannot be used.
+    #[error("{}: {source}; put the model back where it was", folder.display())]
+    Own {
+        /// The run folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        source: ModelError,
+    },
+    /// A run cannot be read.
+    #[error("{0}")]
+    Run(#[from] RunError),
+    /// A run has no image yet.
+    #[error("{}: there is no image in this run yet; evolve some first", .0.display())]
+    Empty(PathBuf),
+    /// A network that was to judge cannot be used.
+    #[error("--onto: {0}")]
+    Onto(ModelError),
+    /// A network cannot judge a run's images.
+    #[error("{0}")]
+    Transfer(#[from] TransferError),
+    /// The table cannot be written.
+    #[error("--csv {}: {source}; choose another file, or make room", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The result cannot be printed.
+    #[error("{0}")]
+    Output(#[from] OutputError),
+}
+
+/// A run, and how its images do on other networks.
+#[derive(Serialize)]
+struct Shown {
+    run: String,
+    model: String,
+    preset: String,
+    seed: u64,
+    #[serde(skip)]
+    labels: Vec<String>,
+    onto: Vec<Transfer>,
+}
+
+/// A row of the table.
+#[derive(Serialize)]
+struct Row<'a> {
+    run: &'a str,
+    model: &'a str,
+    onto: &'a str,
+    class: usize,
+    label: &'a str,
+    own_top: usize,
+    own_confidence: f32,
+    top: usize,
+    confidence: f32,
+}
+
+/// Runs `mirage transfer`.
+///
+/// # Errors
+/// [`TransferCommandError`]; nothing is printed or written then.
+pub fn run(args: &TransferArgs) -> Result<(), TransferCommandError> {
+    let onto: Vec<Model> = args
+        .onto
+        .iter()
+        .map(|name| Model::load(name))
+        .collect::<Result<_, _>>()
+        .map_err(TransferCommandError::Onto)?;
+    let shown: Vec<Shown> =
+        args.runs.iter().map(|run| show(run, &onto, args.crops)).collect::<Result<_, _>>()?;
+    if let Some(path) = &args.csv {
+        let table = table(&shown).and_then(|bytes| files::write(path, &bytes));
+        table.map_err(|source| TransferCommandError::Table { path: path.clone(), source })?;
+    }
+    if args.json {
+        print(&format!("{}\n", serde_json::json!({ "runs": shown })))?;
+    } else {
+        print(&shown.iter().map(Shown::in_words).collect::<String>())?;
+    }
+    Ok(())
+}
+
+/// Shows the images of a run to networks.
+fn show(
+    path: &PathBuf,
+    onto: &[Model],
+    crops: Option<CropsName>,
+) -> Result<Shown, TransferCommandError> {
+    let folder = Folder::new(path);
+    let manifest = folder.manifest()?;
+    let plan = Plan::of(&manifest)?;
+    let own = Model::load(&manifest.model.name)
+        .map_err(|source| TransferCommandError::Own { folder: path.clone(), source })?;
+    let record = run::record(&own, &folder, default_threads().get())?;
+    if record.champions.is_empty() {
+        return Err(TransferCommandError::Empty(path.clone()));
+    }
+    let judge = |model: &Model| {
+        let crops = match crops {
+            Some(name) => name.into(),
+            None if model.has_margin() => plan.crops,
+            None => Crops::Center,
+        };
+        transfer(&record, model, crops)
+    };
+    Ok(Shown {
+        run: path.display().to_string(),
+        model: record.manifest.model.name.clone(),
+        preset: record.manifest.preset.clone(),
+        seed: record.manifest.seed,
+        labels: record.manifest.model.labels.clone(),
+        onto: onto.iter().map(judge).collect::<Result<_, _>>()?,
+    })
+}
+
+/// Every image of every run on every network, as CSV.
+fn table(shown: &[Shown]) -> io::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for run in shown {
+        for transfer in &run.onto {
+            for image in &transfer.judgements {
+                writer.serialize(Row {
+                    run: &run.run,
+                    model: &run.model,
+                    onto: &transfer.onto,
+                    class: image.class,
+                    label: &run.labels[image.class],
+                    own_top: image.own_top,
+                    own_confidence: image.own_confidence,
+                    top: image.top,
+                    confidence: image.confidence,
+                })?;
+            }
+        }
+    }
+    writer.into_inner().map_err(|error| error.into_error())
+}
+
+impl Shown {
+    /// The result for a person.
+    fn in_words(&self) -> String {
+        let Self { run, model, preset, seed, .. } = self;
+        let mut text = format!("{run}: evolved against {model} ({preset}, seed {seed})\n");
+        let name = |transfer: &Transfer| transfer.onto.chars().count();
+        let width = self.onto.iter().map(name).max().unwrap_or(0).max("shown to".len());
+        text += &format!(
+            "  {:width$}  {:>8}  {:>17}  {:>17}  {:>17}  {:>17}\n",
+            "shown to",
+            "images",
+            "same top class",
+            "their own class",
+            "confidence",
+            "99.99 % of both",
+        );
+        let share = |count: usize, all: usize| {
+            format!("{count} ({:.1} %)", 100.0 * count as f64 / all.max(1) as f64)
+        };
+        for transfer in &self.onto {
+            let Transfer { onto, images, same_top, fooled, certain_of_both, .. } = transfer;
+            let all = *images;
+            text += &format!(
+                "  {onto:width$}  {images:>8}  {:>17}  {:>17}  {:>17}  {:>17}\n",
+                share(*same_top, all),
+                share(*fooled, all),
+                format!("{:.2} %", transfer.mean_confidence * 100.0),
+                share(*certain_of_both, all),
+            );
+        }
+        if let Some(transfer) = self.onto.first() {
+            text += &format!(
+                "  mean confidence of {model} itself: {:.2} %\n",
+                transfer.own_mean_confidence * 100.0
+            );
+        }
+        if self.labels.len() > FEW {
+            return text;
+        }
+        text += "  by class, from left to right as above; in brackets what the image is taken for instead\n";
+        for (index, label) in self.labels.iter().enumerate() {
+            let of = |transfer: &Transfer| {
+                let image = transfer.judgements.iter().find(|image| image.class == index)?;
+                let percent = format!("{:.2} %", f64::from(image.confidence) * 100.0);
+                Some(match image.top == index {
+                    true => format!("{percent:>10}{:8}", ""),
+                    false => format!("{percent:>10} {:7}", format!("({})", self.labels[image.top])),
+                })
+            };
+            let row: Option<String> = self.onto.iter().map(of).collect();
+            if let Some(row) = row {
+                text += &format!("  {label:>8}{}\n", row.trim_end());
+            }
+        }
+        text
+    }
+}

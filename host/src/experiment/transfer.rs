@@ -1,0 +1,198 @@
+//! Whether images that were evolved on one network fool another.
+//!
+//! Nguyen, Yosinski and Clune 2015, section 3.3: images that fool DNN_A are shown to DNN_B.
+//! The other network gets the same pictures, prepared as it needs them.
+
+use rayon::prelude::*;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::record::{Champion, ModelRecord, RunRecord};
+use super::summary::CERTAIN;
+use crate::image::Image;
+use crate::model::{Crops, Model, ModelError};
+use crate::simd::Simd;
+
+/// Why a network cannot judge the images of a run.
+#[derive(Debug, Error)]
+pub enum TransferError {
+    /// The networks know different classes.
+    #[error(
+        "--onto {onto}: it has {theirs} classes, and {own}, which the images were evolved on, has {ours}; name a network of the same classes"
+    )]
+    Classes {
+        /// The network that was to judge.
+        onto: String,
+        /// Its classes.
+        theirs: usize,
+        /// The network of the run.
+        own: String,
+        /// Its classes.
+        ours: usize,
+    },
+    /// A picture cannot be brought to the size of the network's.
+    #[error("--onto {onto}: {reason}")]
+    Size {
+        /// The network that was to judge.
+        onto: String,
+        /// What the resampler said.
+        reason: String,
+    },
+    /// The network fails.
+    #[error("--onto {0}: {1}")]
+    Model(String, ModelError),
+}
+
+/// What two networks say of the image that was evolved for a class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judgement {
+    /// Index of the class.
+    pub class: usize,
+    /// The most probable class to the network that the image was evolved on.
+    pub own_top: usize,
+    /// That network's confidence in the image's class.
+    pub own_confidence: f32,
+    /// The most probable class to the other network.
+    pub top: usize,
+    /// The other network's confidence in the image's class.
+    pub confidence: f32,
+}
+
+/// How a run's images do on another network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Transfer {
+    /// The other network.
+    pub onto: String,
+    /// Its SHA-256, hexadecimal.
+    pub onto_sha256: String,
+    /// Images judged.
+    pub images: usize,
+    /// Images with the same most probable class to both networks.
+    pub same_top: usize,
+    /// Images whose own class is the most probable to the other network.
+    pub fooled: usize,
+    /// Mean confidence in the image's class of the network that it was evolved on.
+    pub own_mean_confidence: f64,
+    /// That of the other network.
+    pub mean_confidence: f64,
+    /// Images of which both are at least 99.99 % sure that they are of their class.
+    pub certain_of_both: usize,
+    /// Every image, in class order.
+    pub judgements: Vec<Judgement>,
+}
+
+/// Shows the champions of a run to another network.
+///
+/// `crops` is what that network looks at. Pictures of another size are scaled as it has
+/// them scaled; grey ones become colour ones and the other way round where needed.
+///
+/// # Errors
+/// If the networks have different numbers of classes, or the other one fails.
+pub fn transfer(record: &RunRecord, onto: &Model, crops: Crops) -> Result<Transfer, TransferError> {
+    let own = &record.manifest.model;
+    let (ours, theirs) = (own.labels.len(), onto.classes());
+    if ours != theirs {
+        let (own, onto) = (own.name.clone(), onto.name().to_owned());
+        return Err(TransferError::Classes { onto, theirs, own, ours });
+    }
+    let tasks = record.champions.par_chunks(onto.pictures_at_once(crops));
+    let judged: Vec<Vec<Judgement>> = tasks
+        .map(|champions| judge(champions, own, onto, crops))
+        .collect::<Result<_, TransferError>>()?;
+    Ok(Transfer::of(onto, judged.into_iter().flatten().collect()))
+}
+
+/// What a network says of some champions of a run on another.
+fn judge(
+    champions: &[Champion],
+    own: &ModelRecord,
+    onto: &Model,
+    crops: Crops,
+) -> Result<Vec<Judgement>, TransferError> {
+    let failed = |error| TransferError::Model(onto.name().to_owned(), error);
+    let mut classifier = onto.classifier(Simd::detect(), crops).map_err(failed)?;
+    let (shape, [height, width, channels]) = (onto.shape(), own.picture);
+    let mut pictures = Vec::with_capacity(champions.len() * shape.len());
+    for champion in champions {
+        let image = Image { width, height, channels, pixels: champion.image.to_vec() };
+        let fitted = image
+            .with_channels(shape.channels)
+            .fitted(shape.width, shape.height, onto.resize())
+            .map_err(|reason| TransferError::Size { onto: onto.name().to_owned(), reason })?;
+        pictures.extend(fitted.pixels);
+    }
+    let mut scores = vec![0.0; champions.len() * onto.classes()];
+    classifier.classify(&pictures, &mut scores).map_err(failed)?;
+    let rows = scores.chunks_exact(onto.classes());
+    let judgement = |(champion, scores): (&Champion, &[f32])| Judgement {
+        class: champion.class,
+        own_top: top(&champion.scores),
+        own_confidence: champion.confidence,
+        top: top(scores),
+        confidence: scores[champion.class],
+    };
+    Ok(champions.iter().zip(rows).map(judgement).collect())
+}
+
+/// The most probable class; of equal ones the first.
+fn top(scores: &[f32]) -> usize {
+    let larger = |best: usize, class| if scores[class] > scores[best] { class } else { best };
+    (0..scores.len()).fold(0, larger)
+}
+
+impl Transfer {
+    fn of(onto: &Model, judgements: Vec<Judgement>) -> Self {
+        let count = |holds: fn(&Judgement) -> bool| judgements.iter().filter(|j| holds(j)).count();
+        let mean = |confidence: fn(&Judgement) -> f32| {
+            let sum: f64 = judgements.iter().map(|j| f64::from(confidence(j).max(0.0))).sum();
+            sum / judgements.len().max(1) as f64
+        };
+        Self {
+            onto: onto.name().to_owned(),
+            onto_sha256: onto.sha256().to_owned(),
+            images: judgements.len(),
+            same_top: count(|j| j.own_top == j.top),
+            fooled: count(|j| j.top == j.class),
+            own_mean_confidence: mean(|j| j.own_confidence),
+            mean_confidence: mean(|j| j.confidence),
+            certain_of_both: count(|j| j.own_confidence.min(j.confidence) >= CERTAIN),
+            judgements,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_count_what_they_say() {
+        let judgement = |own_top, own_confidence, top, confidence| Judgement {
+            class: 1,
+            own_top,
+            own_confidence,
+            top,
+            confidence,
+        };
+        let model = Model::load("lenet").unwrap();
+        let judgements = vec![
+            judgement(1, 1.0, 1, 0.9999),
+            judgement(1, 1.0, 2, 0.25),
+            judgement(2, 0.25, 2, 0.125),
+            judgement(1, 0.75, 1, f32::NAN),
+        ];
+        let transfer = Transfer::of(&model, judgements);
+        assert_eq!((transfer.images, transfer.same_top, transfer.fooled), (4, 3, 2));
+        assert_eq!(transfer.certain_of_both, 1);
+        assert_eq!(transfer.own_mean_confidence, 0.75);
+        assert!((transfer.mean_confidence - (0.9999 + 0.375) / 4.0).abs() < 1e-7);
+        assert_eq!(Transfer::of(&model, Vec::new()).mean_confidence, 0.0);
+    }
+
+    #[test]
+    fn of_equal_scores_the_first_is_the_top() {
+        assert_eq!(top(&[0.0, 0.5, 0.5]), 1);
+        assert_eq!(top(&[f32::NAN, 0.5]), 0);
+        assert_eq!(top(&[]), 0);
+    }
+}

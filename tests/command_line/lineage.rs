@@ -1,0 +1,53 @@
+//! The tree of a run's images.
+
+use crate::program::Workplace;
+
+#[test]
+fn the_tree_of_a_run_is_drawn_and_told() {
+    let place = Workplace::new();
+    place.succeed("evolve --generations 30 --children 60 --seed 2 --out run");
+    let told = place.json("lineage run");
+    let families = told["families"].as_array().unwrap();
+    let held = families.iter().flat_map(|family| family["classes"].as_array().unwrap());
+    let mut held: Vec<u64> = held.map(|class| class.as_u64().unwrap()).collect();
+    held.sort_unstable();
+    assert_eq!(held, (0..10).collect::<Vec<_>>(), "every class has one founder");
+    assert_eq!(told["classes"], 10);
+    assert!(told["nearness"].is_null(), "digits have no order");
+
+    let newick = String::from_utf8(place.read("run/tree.nwk")).unwrap();
+    assert_eq!(newick.lines().count(), families.len());
+    assert!((0..10).all(|class| newick.contains(&format!("'{class}'"))), "{newick}");
+    let lines = newick.lines();
+    for line in lines {
+        assert_eq!(line.matches('(').count(), line.matches(')').count(), "{line}");
+        assert!(line.ends_with(";"), "{line}");
+    }
+    let tree = String::from_utf8(place.read("run/tree.svg")).unwrap();
+    assert_eq!(tree.matches("<image").count() as u64, told["images"].as_u64().unwrap());
+    let text = place.succeed("lineage run");
+    assert!(text.contains("look at run/tree.svg"), "{text}");
+}
+
+#[test]
+fn a_run_that_was_stopped_has_a_tree_too() {
+    let place = Workplace::new();
+    place.succeed("evolve --generations 30 --children 60 --seed 2 --out whole");
+    place.succeed("evolve --generations 12 --children 60 --seed 2 --out run");
+    // As if the run were to go on: its last individuals are in the checkpoint alone.
+    let manifest = String::from_utf8(place.read("run/run.json")).unwrap();
+    place.write("run/run.json", manifest.replace("\"done\"", "\"running\""));
+    assert_eq!(place.json("lineage run")["classes"], 10);
+}
+
+#[test]
+fn what_has_no_tree_is_refused() {
+    let place = Workplace::new();
+    place.succeed("evolve --generations 3 --children 20 --seed 4 --out run");
+    place.refuse("lineage nowhere", &["nowhere", "no run"]);
+    let table = String::from_utf8(place.read("run/lineage.csv")).unwrap();
+    place.write("run/lineage.csv", &table[..table.len() / 2]);
+    place.refuse("lineage run", &["lineage.csv", "bytes"]);
+    place.write("run/lineage.csv", table.replacen("none", "?", 1));
+    place.refuse("lineage run", &["lineage.csv", "line 2"]);
+}
