@@ -20,3 +20,4 @@ pub mod model;
 pub mod report;
 pub mod simd;
 pub mod train;
+mod words;

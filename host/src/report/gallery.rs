@@ -82,7 +82,7 @@ fn draw(record: &RunRecord) -> Image {
         return empty(&layout);
     }
     let pictures: Vec<Image> =
-        champions.iter().map(|c| picture(record, &c.image).scaled_to(layout.side)).collect();
+        champions.iter().map(|c| picture(record, &c.picture).scaled_to(layout.side)).collect();
     let labels = &record.manifest.model.labels;
     let captions: Vec<Caption> = champions
         .iter()
