@@ -6,8 +6,9 @@
 //!
 //! A hue is a byte that goes round the circle once: 0 is red, 85 almost green, 255 the
 //! last step before red again. (The paper's released code hands such bytes to OpenCV,
-//! whose 8-bit hues end at 179: there the circle is gone through 1.4 times, and red to
-//! yellow-green is twice as frequent as the rest.)
+//! for which each step is 2° and 180 is red again: there the circle is gone through 1.4
+//! times, and hues of 0° to 150°, from red to a little past green, are twice as frequent
+//! as the rest.)
 
 /// The meaning of a pixel's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,9 @@ use crate::files;
 /// Largest width and height that [`Image::open`] accepts, in pixels.
 pub const MAX_SIDE: usize = 8192;
 
+/// Longest side of a picture among many, in pixels.
+pub const THUMBNAIL: usize = 96;
+
 /// Largest file that [`Image::open`] reads, bytes.
 const MAX_FILE: u64 = 1 << 28;
 

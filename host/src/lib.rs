@@ -22,3 +22,4 @@ pub mod npz;
 pub mod report;
 pub mod simd;
 pub mod train;
+mod words;

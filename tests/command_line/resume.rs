@@ -178,7 +178,7 @@ fn a_signal_stops_the_run_and_tells_how_to_go_on() {
         command.arg(format!("--out={run}")).stdout(Stdio::piped()).stderr(Stdio::piped());
         let said = stopped(command.spawn().unwrap(), &place.path(run));
         let done = place.manifest(run)["generations_done"].as_u64().unwrap();
-        assert!(said.starts_with(&format!("stopped: {done} of 100000 generations are kept: ")));
+        assert!(said.starts_with(&format!("stopped: {done} of 100000 generations kept: ")));
         // The command that it tells, for a few generations more.
         let (_, command) = said.split_once("go on with `mirage").unwrap();
         let (command, report) = command.split_once('`').unwrap();

@@ -312,7 +312,7 @@ impl<const NODES: usize, const CONNECTIONS: usize> Decode for Cppn<NODES, CONNEC
     }
 
     fn max_len(_: Shape) -> usize {
-        5 + NODES + 8 * CONNECTIONS
+        Self::MAX_BYTES
     }
 }
 

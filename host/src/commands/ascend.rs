@@ -17,6 +17,7 @@ use crate::image::{Image, ImageError};
 use crate::interrupt::Interrupt;
 use crate::model::{Classes, GradientModel, Model, ModelError, Objective};
 use crate::report::{self, ReportError};
+use crate::words::counted;
 
 /// Arguments of `mirage ascend`.
 #[derive(Args, Debug)]
@@ -323,10 +324,12 @@ fn ending(ending: Ending) -> String {
     match ending {
         Ending::Done | Ending::Certain { .. } => "done".to_owned(),
         Ending::NoGradient { step } => format!(
-            "stopped after {step} steps: no gradient, or one too small to follow; try another --start, or --objective logit"
+            "stopped after {}: no gradient, or one too small to follow; try another --start, or --objective logit",
+            counted(step, "step")
         ),
         Ending::NotANumber { step } => format!(
-            "stopped after {step} steps: the network's answer is not a number; try another --start, or fewer --steps"
+            "stopped after {}: the network's answer is not a number; try another --start, or fewer --steps",
+            counted(step, "step")
         ),
     }
 }
@@ -336,8 +339,11 @@ fn in_words(summary: &Summary) -> String {
     let Summary { preset, objective, classes, steps, .. } = *summary;
     let on = summary.twin.map_or(String::new(), |twin| format!(", on its float twin {twin}"));
     let mut text = format!(
-        "{preset} ascent of {objective} against {}{on}: {classes} classes, {steps} steps each, in {:.1} s\n",
-        summary.model, summary.seconds
+        "{preset} ascent of {objective} against {}{on}: {}, {} each, in {:.1} s\n",
+        summary.model,
+        counted(classes as u64, "class"),
+        counted(steps, "step"),
+        summary.seconds
     );
     text += "class     win    99 %  99.99 %         best     as saved";
     text += if summary.twin.is_some() { "      by int8\n" } else { "\n" };

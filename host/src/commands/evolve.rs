@@ -26,6 +26,7 @@ use crate::interrupt::Interrupt;
 use crate::live::{self, Feed, Phase, ServeError, Server};
 use crate::model::{Crops, Model, ModelError};
 use crate::report::{self, ReportError};
+use crate::words::counted;
 
 /// Arguments of `mirage evolve`.
 #[derive(Args, Debug)]
@@ -266,7 +267,7 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
     }));
     let mut server = args.serve.map(|address| Server::start(address, feed.clone())).transpose()?;
     if let Some(server) = &server {
-        eprintln!("watch at http://{}/", server.address());
+        eprintln!("watch at {}", live::in_words(server.address()));
     }
     let line = progress::line();
     let result = run::run(&plan, &model, &folder, &work, &mut |news| {
@@ -416,7 +417,7 @@ impl EvolveArgs {
             return contradiction("--seed", format!("seed {}", plan.seed));
         }
         if self.plan.children.is_some_and(|children| children != plan.children) {
-            return contradiction("--children", format!("{} children", plan.children));
+            return contradiction("--children", format!("--children {}", plan.children));
         }
         let with = |change: &dyn Fn(&mut Plan) -> Result<(), PlanError>| {
             let mut asked = plan.clone();
@@ -443,8 +444,12 @@ impl EvolveArgs {
 pub(super) fn in_words(summary: &Summary) -> String {
     let rate = summary.evaluations as f64 / summary.seconds.max(1e-9);
     let mut text = format!(
-        "{} evolved against {} for {} generations, {} images in {:.1} s ({rate:.0} per second)\n",
-        summary.preset, summary.model, summary.generations, summary.evaluations, summary.seconds
+        "{} evolved against {} for {}, {} in {:.1} s ({rate:.0} per second)\n",
+        summary.preset,
+        summary.model,
+        counted(summary.generations, "generation"),
+        counted(summary.evaluations, "image"),
+        summary.seconds
     );
     if summary.classes <= 20 {
         for (class, confidence) in summary.confidences.iter().enumerate() {

@@ -15,6 +15,7 @@ use crate::experiment::run;
 use crate::files;
 use crate::model::{Model, ModelError};
 use crate::report::{self, ReportError};
+use crate::words::counted;
 
 /// Families that are told one by one.
 const TOLD: usize = 12;
@@ -141,15 +142,13 @@ impl Told {
     /// The result for a person.
     fn in_words(&self, labels: &[String]) -> String {
         let Self { run, individuals, images, classes, families, .. } = self;
-        let of = |count: usize, one: &str, more: &str| {
-            format!("{count} {}", if count == 1 { one } else { more })
-        };
+        let of = |count: usize, noun| counted(count as u64, noun);
         let mut text = format!(
             "{run}: {} once held a class; {} hold {} today and descend from {}\n",
-            of(*individuals, "individual", "individuals"),
-            of(*images, "image", "images"),
-            of(*classes, "class", "classes"),
-            of(families.len(), "founder", "founders"),
+            of(*individuals, "individual"),
+            of(*images, "image"),
+            of(*classes, "class"),
+            of(families.len(), "founder"),
         );
         for Family { founder, classes, images } in families.iter().take(TOLD) {
             let names: Vec<&str> =
@@ -157,8 +156,8 @@ impl Told {
             let more = if classes.len() > TOLD { ", ..." } else { "" };
             text += &format!(
                 "  from {founder}: {} by {}: {}{more}\n",
-                of(classes.len(), "class", "classes"),
-                of(*images, "image", "images"),
+                of(classes.len(), "class"),
+                of(*images, "image"),
                 names.join(", "),
             );
         }

@@ -1,7 +1,6 @@
 //! `mirage models`: the networks that are known by name, and what is known of a file.
 
 use std::fmt::Write as _;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -12,9 +11,8 @@ use thiserror::Error;
 use super::{OutputError, print};
 use crate::data::pull::{self, Check, Placed, PullError, Wanted};
 use crate::data::{self, NoDataDir};
-use crate::files;
 use crate::model::registry::{self, Companion, Network};
-use crate::model::{MAX_FILE, Model, ModelError};
+use crate::model::{Model, ModelError};
 
 /// Arguments of `mirage models`.
 #[derive(Args, Debug)]
@@ -73,10 +71,16 @@ pub enum ModelsError {
     #[error(transparent)]
     NoDataDir(#[from] NoDataDir),
     /// No network has this name.
-    #[error("{0:?} is no network that is known by name; known: {names}", names = known())]
+    #[error(
+        "{0:?} is no network that is known by name; known: {names}",
+        names = registry::names().join(", ")
+    )]
     Unknown(String),
     /// Neither a network nor a file has this name.
-    #[error("model {0:?}: no such file, and no network of that name; known: {names}", names = known())]
+    #[error(
+        "model {0:?}: no such file, and no network of that name; known: {names}",
+        names = registry::names().join(", ")
+    )]
     NoFile(String),
     /// One address cannot be that of several networks.
     #[error("--url: it is the address of one file; name one network, not {0}")]
@@ -87,21 +91,6 @@ pub enum ModelsError {
     /// A file could not be put in its place.
     #[error(transparent)]
     Pull(#[from] PullError),
-    /// A file that is in its place is another one.
-    #[error(
-        "model {}: SHA-256 {found} instead of {wanted}; fetch it again: mirage models pull {name}",
-        path.display()
-    )]
-    Damaged {
-        /// The network.
-        name: &'static str,
-        /// Its file.
-        path: PathBuf,
-        /// SHA-256 of the file.
-        found: String,
-        /// SHA-256 of the network.
-        wanted: &'static str,
-    },
     /// A model cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -112,13 +101,6 @@ pub enum ModelsError {
 
 fn is_built_in(name: &str) -> bool {
     registry::built_in().iter().any(|network| network.name == name)
-}
-
-/// The names of all networks.
-fn known() -> String {
-    let networks = registry::networks().iter().map(|network| network.name.as_str());
-    let built_in = registry::built_in().iter().map(|network| network.name.as_str());
-    networks.chain(built_in).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `mirage models`.
@@ -336,10 +318,9 @@ fn info(args: &InfoArgs) -> Result<(), ModelsError> {
     Ok(print(&info.text())?)
 }
 
-/// A model that can be loaded.
+/// A model that can be loaded; `path` is that of its file, if it has one.
 fn of_model(name: &str, path: Option<PathBuf>, bytes: u64) -> Result<Info, ModelsError> {
-    let load = path.as_ref().map_or_else(|| name.into(), |path| path.to_string_lossy());
-    let model = Model::load(&load)?;
+    let model = Model::load(name)?;
     let shape = model.shape();
     let record = model.record();
     let network = registry::networks().iter().find(|network| network.sha256 == model.sha256());
@@ -372,19 +353,14 @@ fn of_built_in(name: &str) -> Result<Info, ModelsError> {
 
 fn of_file(name: &str) -> Result<Info, ModelsError> {
     let path = PathBuf::from(name);
-    let bytes = path.metadata().map_err(|source| unreadable(&path, source))?.len();
+    let unreadable = |source| ModelError::Read { path: path.clone(), source };
+    let bytes = path.metadata().map_err(unreadable)?.len();
     of_model(name, Some(path), bytes)
 }
 
 fn of_network(network: &'static Network) -> Result<Info, ModelsError> {
     let path = network.path()?;
     if path.exists() {
-        let bytes = files::read(&path, MAX_FILE).map_err(|source| unreadable(&path, source))?;
-        let found = files::sha256(&bytes);
-        if found != network.sha256 {
-            let (name, wanted) = (network.name.as_str(), network.sha256.as_str());
-            return Err(ModelsError::Damaged { name, path, found, wanted });
-        }
         return of_model(&network.name, Some(path), network.bytes);
     }
     let from = if network.urls.is_empty() { " --from DIR" } else { "" };
@@ -410,14 +386,10 @@ fn of_network(network: &'static Network) -> Result<Info, ModelsError> {
     })
 }
 
-fn unreadable(path: &Path, source: io::Error) -> ModelsError {
-    ModelError::Read { path: path.to_owned(), source }.into()
-}
-
 impl Info {
     /// A line for each thing that is known.
     fn text(&self) -> String {
-        let sides = |[height, width]: [usize; 2]| format!("{width}×{height}");
+        let sides = |[height, width]: [usize; 2]| format!("{height} × {width} (height × width)");
         let state = self.path.as_ref().map_or_else(
             || self.state.words().to_owned(),
             |path| format!("{}: {}", self.state.words(), path.display()),

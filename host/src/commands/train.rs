@@ -17,6 +17,7 @@ use crate::data::{NoDataDir, data_dir};
 use crate::files;
 use crate::train::spec::SpecError;
 use crate::train::{FloatNetwork, NetworkError, Preprocessing, evaluate, onnx, sgd, spec};
+use crate::words::counted;
 
 /// Arguments of `mirage train`.
 #[derive(Args, Debug)]
@@ -208,14 +209,14 @@ pub(super) fn json(outcome: &impl Serialize) -> String {
 fn text(outcome: &Outcome<'_>) -> String {
     format!(
         "{}: {} parameters, {} multiply-adds\n\
-         test error {:.2} % of {} images after {} epochs in {:.0} s\n\
+         test error {:.2} % of {} images after {} in {:.0} s\n\
          wrote {}\nsha256 {}\n",
         outcome.network,
         outcome.parameters,
         outcome.multiply_adds,
         100.0 * outcome.test_error,
         outcome.test_images,
-        outcome.epochs,
+        counted(outcome.epochs, "epoch"),
         outcome.seconds,
         outcome.out.display(),
         outcome.sha256

@@ -58,14 +58,14 @@ struct Worker<'a> {
 /// A child that is a new picture, with what the model sees in it.
 struct Trial<G> {
     child: Child<G>,
-    image: Arc<[u8]>,
+    picture: Arc<[u8]>,
     scores: Arc<[f32]>,
 }
 
 /// An elite as a picture.
 #[derive(Clone)]
 struct Portrait {
-    image: Arc<[u8]>,
+    picture: Arc<[u8]>,
     /// Confidence in every class; `None` if it was not classified in this session.
     scores: Option<Arc<[f32]>>,
 }
@@ -147,7 +147,7 @@ where
         &self.archive
     }
 
-    /// Shape of the images.
+    /// Shape of the pictures.
     #[must_use]
     pub fn shape(&self) -> Shape {
         self.evolution.shape
@@ -162,8 +162,8 @@ where
         self.archive = archive;
         let draw = |cell: &Cell<G>| {
             let elite = cell.as_ref()?;
-            let image = self.draw(&elite.genome, &mut self.worker().scratch);
-            Some(Portrait { image, scores: None })
+            let picture = self.draw(&elite.genome, &mut self.worker().scratch);
+            Some(Portrait { picture, scores: None })
         };
         let cells = self.archive.cells().par_iter();
         let mut portraits: Vec<Option<Portrait>> = self.pool.install(|| cells.map(draw).collect());
@@ -171,9 +171,9 @@ where
         let mut known: HashMap<u64, Arc<[u8]>> = HashMap::new();
         for (class, elite) in self.archive.elites() {
             let Some(portrait) = &mut portraits[class] else { continue };
-            let image = known.entry(elite.origin.id).or_insert_with(|| portrait.image.clone());
-            if portrait.image == *image {
-                portrait.image = image.clone();
+            let picture = known.entry(elite.origin.id).or_insert_with(|| portrait.picture.clone());
+            if portrait.picture == *picture {
+                portrait.picture = picture.clone();
             }
         }
         self.portraits = portraits;
@@ -182,17 +182,17 @@ where
     /// The picture of a class's elite; `None` if there is none.
     #[must_use]
     pub fn picture(&self, class: usize) -> Option<&Arc<[u8]>> {
-        Some(&self.portraits.get(class)?.as_ref()?.image)
+        Some(&self.portraits.get(class)?.as_ref()?.picture)
     }
 
     fn draw(&self, genome: &G, scratch: &mut [f32]) -> Arc<[u8]> {
-        let mut image: Arc<[u8]> = std::iter::repeat_n(0, self.shape().len()).collect();
-        if let Some(image) = Arc::get_mut(&mut image) {
+        let mut picture: Arc<[u8]> = std::iter::repeat_n(0, self.shape().len()).collect();
+        if let Some(picture) = Arc::get_mut(&mut picture) {
             let settings = &self.evolution.settings;
-            self.setup.simd.render(genome, settings, self.shape(), scratch, image);
-            self.setup.simd.to_rgb(self.setup.colour, image);
+            self.setup.simd.render(genome, settings, self.shape(), scratch, picture);
+            self.setup.simd.to_rgb(self.setup.colour, picture);
         }
-        image
+        picture
     }
 
     /// A class's elite as a picture; `None` if there is none.
@@ -214,7 +214,7 @@ where
             confidence: elite.confidence,
             generation: elite.origin.generation + 1,
             id: elite.origin.id,
-            image: self.picture(class).cloned().unwrap_or_default(),
+            picture: self.picture(class).cloned().unwrap_or_default(),
             scores: scores.get(&elite.origin.id).cloned().unwrap_or_default(),
         };
         Ok(self.archive.elites().map(champion).collect())
@@ -230,8 +230,8 @@ where
                 Some(Portrait { scores: Some(scores), .. }) => {
                     known.insert(elite.origin.id, scores.clone());
                 }
-                Some(Portrait { image, scores: None }) => {
-                    unknown.insert(elite.origin.id, image.clone());
+                Some(Portrait { picture, scores: None }) => {
+                    unknown.insert(elite.origin.id, picture.clone());
                 }
                 None => {}
             }
@@ -239,7 +239,8 @@ where
         let unknown: Vec<_> =
             unknown.into_iter().filter(|(id, _)| !known.contains_key(id)).collect();
         let classify = |some: &[(u64, Arc<[u8]>)]| {
-            let pictures: Vec<u8> = some.iter().flat_map(|(_, image)| &**image).copied().collect();
+            let pictures: Vec<u8> =
+                some.iter().flat_map(|(_, picture)| &**picture).copied().collect();
             let scores = self.classify(&mut self.worker(), &pictures)?;
             let rows = scores.chunks_exact(self.classes.max(1)).map(Arc::from);
             Ok(some.iter().map(|(id, _)| *id).zip(rows).collect::<Vec<_>>())
@@ -297,10 +298,10 @@ where
         }
         let children = u64::from(children);
         let mut done = Generation { children, skipped: children, undefined: 0 };
-        for Trial { child, image, scores } in trials.into_iter().flatten() {
+        for Trial { child, picture, scores } in trials.into_iter().flatten() {
             let portraits = &mut self.portraits;
             self.evolution.tell(&mut self.archive, &child, &scores, |takeover| {
-                let portrait = Portrait { image: image.clone(), scores: Some(scores.clone()) };
+                let portrait = Portrait { picture: picture.clone(), scores: Some(scores.clone()) };
                 portraits[takeover.class] = Some(portrait);
                 report(&child, takeover);
             });
@@ -317,16 +318,19 @@ where
         let mut pictures = Vec::with_capacity(children.len() * self.shape().len());
         for index in children {
             let child = self.evolution.ask(&self.archive, generation, index);
-            let image = self.draw(&child.genome, &mut worker.scratch);
-            if child.parent_class.and_then(|class| self.picture(class)) != Some(&image) {
-                pictures.extend_from_slice(&image);
-                novel.push((child, image));
+            let picture = self.draw(&child.genome, &mut worker.scratch);
+            if child.parent_class.and_then(|class| self.picture(class)) != Some(&picture) {
+                pictures.extend_from_slice(&picture);
+                novel.push((child, picture));
             }
         }
         let scores = self.classify(&mut worker, &pictures)?;
         let rows = scores.chunks_exact(self.classes.max(1));
-        let trial =
-            |((child, image), scores): (_, &[f32])| Trial { child, image, scores: scores.into() };
+        let trial = |((child, picture), scores): (_, &[f32])| Trial {
+            child,
+            picture,
+            scores: scores.into(),
+        };
         Ok(novel.into_iter().zip(rows).map(trial).collect())
     }
 }

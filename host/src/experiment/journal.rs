@@ -20,6 +20,7 @@ use super::plan::{Plan, PlanError};
 use super::record::{HistoryRow, MachineRecord, Manifest, ModelRecord, RunRecord, Status};
 use super::summary::{CERTAIN, Meter, Progress, SURE, Summary, confidences, count_at, median};
 use crate::model::{Model, ModelError};
+use crate::words::{counted, quoted};
 
 /// Why a run did not come to its end.
 #[derive(Debug, Error)]
@@ -34,7 +35,10 @@ pub enum RunError {
     #[error("{0}")]
     Model(#[from] ModelError),
     /// The model failed on the way, for example because its board has gone.
-    #[error("{source}; {done} of {generations} generations are kept: go on with `{command}`")]
+    #[error(
+        "{source}; {done} of {} kept: go on with `{command}`",
+        counted(*generations, "generation")
+    )]
     Stopped {
         /// Generations that are whole.
         done: u32,
@@ -47,7 +51,8 @@ pub enum RunError {
     },
     /// The run was asked to stop.
     #[error(
-        "stopped: {done} of {generations} generations are kept: go on with `{command}`, or look at them with `mirage report {folder}`"
+        "stopped: {done} of {} kept: go on with `{command}`, or look at what there is with `mirage report {folder}`",
+        counted(*generations, "generation")
     )]
     Interrupted {
         /// Generations that are whole.
@@ -103,7 +108,7 @@ impl RunError {
     /// The run in `folder` was asked to stop, and has been saved with `done` generations.
     pub(crate) fn interrupted(done: u32, plan: &Plan, folder: &Folder) -> Self {
         let (generations, command) = (plan.generations, command("", folder.path()));
-        Self::Interrupted { done, generations, command, folder: quoted(folder.path()) }
+        Self::Interrupted { done, generations, command, folder: typed(folder.path()) }
     }
 }
 
@@ -376,7 +381,7 @@ impl<'a> Journal<'a> {
                 done: self.state.generations,
                 generations: self.plan.generations,
                 command: self.command(),
-                folder: quoted(self.folder.path()),
+                folder: typed(self.folder.path()),
             },
         }
     }
@@ -459,7 +464,7 @@ pub(super) fn check_model(
         }
         let in_words = |model: &ModelRecord| {
             let [height, width, _] = model.picture;
-            format!("{}, pictures of {width}×{height}", model.preprocessing)
+            format!("{}, picture = [{height}, {width}]", model.preprocessing)
         };
         return Err(RunError::OtherPreprocessing {
             folder: folder.path().display().to_string(),
@@ -496,14 +501,12 @@ pub(super) fn identity(plan: &Plan, model: &Model) -> String {
 /// What to type to go on with the run in `folder`; `device` is the option for its board,
 /// if it has one.
 fn command(device: &str, folder: &Path) -> String {
-    format!("mirage evolve --resume{device} --out {}", quoted(folder))
+    format!("mirage evolve --resume{device} --out {}", typed(folder))
 }
 
 /// A path as one types it in a shell.
-fn quoted(path: &Path) -> String {
-    let path = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "-_./".contains(c);
-    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+fn typed(path: &Path) -> String {
+    quoted(&path.display().to_string())
 }
 
 /// The last checkpoint in a folder or, if that is missing or damaged, the one before;
@@ -548,7 +551,8 @@ pub(super) fn check_not_lost(
     if is_found || manifest.generations_done == 0 {
         return Ok(());
     }
-    let reason = format!("missing: run.json tells of {} generations", manifest.generations_done);
+    let generations = counted(manifest.generations_done, "generation");
+    let reason = format!("missing: run.json tells of {generations}");
     Err(FolderError::Damaged { path: folder.checkpoint_path(), reason })
 }
 

@@ -137,7 +137,7 @@ pub struct Champion {
     /// Identity within the run.
     pub id: u64,
     /// Height × width × channels pixel bytes.
-    pub image: Arc<[u8]>,
+    pub picture: Arc<[u8]>,
     /// Confidence in every class.
     pub scores: Arc<[f32]>,
 }

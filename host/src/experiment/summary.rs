@@ -186,14 +186,17 @@ pub(super) fn confidences<G: Genome>(archive: &HeapArchive<G>) -> Vec<f32> {
 /// The median; of an even number, the mean of the two in the middle. 0 of none.
 #[must_use]
 pub fn median(values: &[f32]) -> f32 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f32::total_cmp);
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
-    match sorted.len() {
-        0 => 0.0,
-        len if len % 2 == 1 => at(len / 2),
-        len => (at(len / 2 - 1) + at(len / 2)) / 2.0,
-    }
+    quantile(&mut values.to_vec(), 0.5).unwrap_or(0.0)
+}
+
+/// The value below which a share `q` (0 ..= 1) of the values lies, between neighbours
+/// on a straight line. The values are sorted in place; `None` if there are none.
+#[must_use]
+pub fn quantile(values: &mut [f32], q: f64) -> Option<f32> {
+    values.sort_unstable_by(f32::total_cmp);
+    let position = q * values.len().checked_sub(1)? as f64;
+    let [low, high] = [position.floor(), position.ceil()].map(|at| f64::from(values[at as usize]));
+    Some((low + (high - low) * position.fract()) as f32)
 }
 
 /// How many of the confidences are at least `least`.
@@ -228,6 +231,13 @@ mod tests {
         assert_eq!(median(&[]), 0.0);
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn quantiles_lie_between_neighbours() {
+        assert_eq!(quantile(&mut [], 0.5), None);
+        assert_eq!(quantile(&mut [4.0, 1.0], 0.5), Some(2.5));
+        assert_eq!(quantile(&mut [4.0, 1.0, 2.0], 0.25), Some(1.5));
     }
 
     #[test]

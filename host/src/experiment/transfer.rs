@@ -114,7 +114,7 @@ fn judge(
     let (shape, [height, width, channels]) = (onto.shape(), own.picture);
     let mut pictures = Vec::with_capacity(champions.len() * shape.len());
     for champion in champions {
-        let image = Image { width, height, channels, pixels: champion.image.to_vec() };
+        let image = Image { width, height, channels, pixels: champion.picture.to_vec() };
         let fitted = image
             .with_channels(shape.channels)
             .fitted(shape.width, shape.height, onto.resize())

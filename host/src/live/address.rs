@@ -1,6 +1,6 @@
 //! Where the page is served, as a user writes it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A text that is no address to serve at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,18 @@ pub fn address(text: &str) -> Result<SocketAddr, AddressError> {
     }
 }
 
+/// Where a browser finds the page that is served at `address`, and who else can.
+#[must_use]
+pub fn in_words(address: SocketAddr) -> String {
+    let here = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        _ => return format!("http://{address}/"),
+    };
+    let here = SocketAddr::new(here, address.port());
+    format!("http://{here}/, and from other machines at this one's name or address")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +47,23 @@ mod tests {
         assert_eq!(address("0").unwrap().port(), 0);
         assert_eq!(address("[::1]:80").unwrap().to_string(), "[::1]:80");
         assert_eq!(address("0.0.0.0:9").unwrap().to_string(), "0.0.0.0:9");
+    }
+
+    #[test]
+    fn every_page_has_an_address_that_opens() {
+        for (at, words) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080/"),
+            ("192.168.1.5:80", "http://192.168.1.5:80/"),
+            ("[::1]:80", "http://[::1]:80/"),
+        ] {
+            assert_eq!(in_words(at.parse().unwrap()), words);
+        }
+        for (at, begin) in
+            [("0.0.0.0:9", "http://127.0.0.1:9/, and"), ("[::]:9", "http://[::1]:9/, and")]
+        {
+            let words = in_words(at.parse().unwrap());
+            assert!(words.starts_with(begin) && words.contains("other machines"), "{words}");
+        }
     }
 
     #[test]

@@ -8,8 +8,7 @@ use mirage_core::image::Shape;
 use serde::Serialize;
 
 use crate::experiment::record::HistoryRow;
-use crate::experiment::summary::{Change, Progress};
-use crate::report::figures::quantile;
+use crate::experiment::summary::{Change, Progress, quantile};
 
 /// A point of the curve is kept when this share of its generation has passed since the
 /// one before: the page shows generations by ratio, and 20 000 of them take 470 points.

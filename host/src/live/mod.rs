@@ -23,6 +23,6 @@ mod server;
 mod site;
 mod state;
 
-pub use address::{AddressError, address};
+pub use address::{AddressError, address, in_words};
 pub use feed::{Feed, Phase, Run};
 pub use server::{ServeError, Server};

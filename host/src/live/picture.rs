@@ -7,10 +7,7 @@ use hyper::body::Bytes;
 use mirage_core::image::Shape;
 
 use super::feed::Shown;
-use crate::image::Image;
-
-/// Longest side of a thumbnail, pixels.
-const THUMBNAIL: usize = 96;
+use crate::image::{Image, THUMBNAIL};
 
 /// Bytes of files that are kept.
 const CACHE: usize = 32 << 20;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use mirage_core::digest::Digest;
 use mirage_core::image::Shape;
+use mirage_core::limits::MAX_SIDE;
 use npyz::{NpyFile, Order as Layout, TypeChar};
 
 use super::crops::Crop;
@@ -53,12 +54,12 @@ impl Input {
         let Shape { height, width, channels } = shape;
         let picture = match description.picture {
             None => shape,
-            Some([high, wide]) if high >= height && wide >= width && high.max(wide) <= 4096 => {
+            Some([high, wide]) if high >= height && wide >= width && high.max(wide) <= MAX_SIDE => {
                 Shape { height: high, width: wide, channels }
             }
             Some(sides) => {
                 return Err(format!(
-                    "picture = {sides:?}: give [height, width], at least the network's [{height}, {width}] and at most 4096"
+                    "picture = {sides:?}: give [height, width], at least the network's [{height}, {width}] and at most {MAX_SIDE}"
                 ));
             }
         };

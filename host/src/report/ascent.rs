@@ -15,7 +15,8 @@ use super::{ReportError, plots};
 use crate::ascent::climb::{Ending, Milestone};
 use crate::ascent::record::{AscentRecord, ClassRecord, Manifest, Mark};
 use crate::experiment::record::ModelRecord;
-use crate::image::Image;
+use crate::image::{Image, THUMBNAIL};
+use crate::words::quoted;
 
 /// The page; askama escapes every text, the charts escape theirs.
 #[derive(Template)]
@@ -99,7 +100,7 @@ fn page(record: &AscentRecord, best: &[Best], folder: &Path) -> Result<String, R
         title: format!("{} ascent against {}", manifest.preset.name, manifest.model.name),
         summary: summary(manifest),
         numbers: numbers(manifest),
-        pictures: figures(&all, if many { side::THUMBNAIL } else { side::FEW })?,
+        pictures: figures(&all, if many { THUMBNAIL } else { side::FEW })?,
         many,
         surest: figures(&ranked[..ends], side::EXTREME)?,
         least_sure: figures(&least_sure, side::EXTREME)?,
@@ -202,7 +203,7 @@ fn numbers(manifest: &Manifest) -> Vec<Number> {
     };
     let steps =
         |steps: Option<u32>| steps.map_or(NONE.to_owned(), |steps| figures::count(steps.into()));
-    let number = |value, name| Number { value, name };
+    let number = |value, name: &str| Number { value, name: name.to_owned() };
     let mut numbers = vec![
         number(figures::percent(summary.median_confidence), "median confidence as saved"),
         number(of_all(summary.classes_at_9999_as_saved), "classes at 99.99 % or more as saved"),
@@ -273,7 +274,7 @@ fn settings(manifest: &Manifest) -> Vec<(String, String)> {
 /// The command that makes the run again.
 fn command(manifest: &Manifest) -> String {
     let Manifest { preset, objective, seed, .. } = manifest;
-    let quoted = |text: &str| figures::quoted(text);
+
     let twin = manifest.twin.as_ref().map(|twin| format!(" --twin {}", quoted(&twin.name)));
     format!(
         "mirage ascend --model {}{} --class {} --preset {} --objective {objective} --start {} --steps {} --seed {seed}",

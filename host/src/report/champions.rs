@@ -32,7 +32,7 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
         .map_err(|source| ReportError::Write { path: pictures.clone(), source })?;
     let write_picture = |champion: &Champion| {
         let path = pictures.join(format!("{}.png", champion.class));
-        super::replace(&path, |file| file.write_all(&picture(record, &champion.image).to_png()?))
+        super::replace(&path, |file| file.write_all(&picture(record, &champion.picture).to_png()?))
     };
     let (pictures, arrays) = rayon::join(
         || record.champions.par_iter().try_for_each(write_picture),
@@ -52,7 +52,7 @@ fn write_arrays(record: &RunRecord, file: &mut File) -> io::Result<()> {
     }
     let classes = record.manifest.model.labels.len() as u64;
     npz::write(file, |archive| {
-        let pixels = champions.iter().flat_map(|c| c.image.iter().copied());
+        let pixels = champions.iter().flat_map(|c| c.picture.iter().copied());
         archive.add("images", &images, pixels)?;
         archive.add("classes", &[count], champions.iter().map(|c| c.class as i64))?;
         archive.add("confidences", &[count], champions.iter().map(|c| c.confidence))?;
@@ -86,7 +86,10 @@ mod tests {
             let [h, w, c] = record.manifest.model.picture.map(|n| n as u64);
             let k = champions.len() as u64;
             assert_eq!(shape, if c == 1 { vec![k, h, w] } else { vec![k, h, w, 3] });
-            assert_eq!(images, champions.iter().flat_map(|c| c.image.to_vec()).collect::<Vec<_>>());
+            assert_eq!(
+                images,
+                champions.iter().flat_map(|c| c.picture.to_vec()).collect::<Vec<_>>()
+            );
             let (_, classes) = read::<i64>(&mut npz, "classes");
             assert_eq!(classes, champions.iter().map(|c| c.class as i64).collect::<Vec<_>>());
             let (_, confidences) = read::<f32>(&mut npz, "confidences");
@@ -97,7 +100,7 @@ mod tests {
             for champion in champions {
                 let name = format!("champions/{}.png", champion.class);
                 let image = Image::open(&folder.path().join(name)).unwrap();
-                assert_eq!(image.pixels, *champion.image);
+                assert_eq!(image.pixels, *champion.picture);
             }
             let first = fs::read(&path).unwrap();
             write(&record, folder.path()).unwrap();
@@ -122,7 +125,7 @@ mod tests {
         let missing = Path::new("/proc/mirage");
         let message = write(&record, missing).unwrap_err().to_string();
         assert!(message.contains("/proc/mirage"), "{message}");
-        record.champions[2].image = record.champions[2].image[1..].into();
+        record.champions[2].picture = record.champions[2].picture[1..].into();
         let message = write(&record, missing).unwrap_err().to_string();
         assert!(message.contains("class 2 has 783 pixel bytes where the run has 784"), "{message}");
         record.champions[2].class = 10;

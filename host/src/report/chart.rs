@@ -120,11 +120,23 @@ impl Axis {
         Self { title, range: (0.0..end).into(), ticks, text }
     }
 
-    /// Shares of 1, as per cent.
-    pub(super) fn percent(title: &'static str) -> Self {
-        let ticks = (0..=5).map(|n| f64::from(n) / 5.0).collect();
-        Self::new(title, 1.0, ticks, |share| format!("{:.0} %", share * 100.0))
+    /// Shares of 1, as per cent: up to all or, where `highest` is less than a tenth, to the
+    /// next round number, so that small shares are told apart.
+    pub(super) fn percent(title: &'static str, highest: f64) -> Self {
+        let (end, steps) = if highest < 0.1 { round_above(highest) } else { (1.0, 5) };
+        let ticks = (0..=steps).map(|n| end * f64::from(n) / f64::from(steps)).collect();
+        // Without the last digits of a product such as 0.07 · 100.
+        Self::new(title, end, ticks, |share| format!("{} %", (share * 1e8).round() / 1e6))
     }
+}
+
+/// The next of 1, 2 or 5 of a power of ten, at least 0.001 %, and the steps of an axis up
+/// to there.
+fn round_above(share: f64) -> (f64, u32) {
+    let share = share.max(1e-5);
+    let power = 10f64.powf(share.log10().floor());
+    let ends = [(1.0, 5), (2.0, 4), (5.0, 5)].map(|(end, steps)| (end * power, steps));
+    ends.into_iter().find(|&(end, _)| end >= share).unwrap_or((10.0 * power, 5))
 }
 
 impl Ranged for Axis {
@@ -146,6 +158,12 @@ impl Ranged for Axis {
 }
 
 impl Chart {
+    /// Where an axis of per cent ends, if that is before 100 %.
+    pub(super) fn ends_early(&self) -> Option<String> {
+        let end = self.y.range().end;
+        (end < 1.0).then(|| (self.y.text)(end))
+    }
+
     /// The chart as an `<svg>` element.
     pub(super) fn svg(&self, format: Format) -> Result<String, ReportError> {
         let mut text = String::new();
@@ -266,6 +284,20 @@ mod tests {
         assert_eq!(spread(&[0, 0, 0], 10), [5, 15, 25]);
         let placed = spread(&[10, 11, 30, 31, 90, 91], 15);
         assert!(placed.windows(2).all(|pair| pair[1] - pair[0] >= 15), "{placed:?}");
+    }
+
+    #[test]
+    fn small_shares_have_an_axis_of_their_own() {
+        let texts = |highest| -> Vec<String> {
+            let axis = Axis::percent("", highest);
+            axis.ticks.iter().map(|&tick| (axis.text)(tick)).collect()
+        };
+        let all = ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"];
+        assert_eq!([texts(1.0), texts(0.1)], [all, all]);
+        assert_eq!(texts(0.07), ["0 %", "2 %", "4 %", "6 %", "8 %", "10 %"]);
+        assert_eq!(texts(0.000_12), ["0 %", "0.005 %", "0.01 %", "0.015 %", "0.02 %"]);
+        assert_eq!(texts(0.0), texts(1e-5));
+        assert_eq!(texts(0.0)[5], "0.001 %");
     }
 
     #[test]

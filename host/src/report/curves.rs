@@ -71,10 +71,10 @@ pub(super) fn over_classes<const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::figures::quantile;
     use super::super::sample;
     use super::*;
     use crate::experiment::record::HistoryRow;
+    use crate::experiment::summary::quantile;
 
     fn row(generation: u32, class: u32, confidence: f32) -> HistoryRow {
         HistoryRow { generation, evaluations: 0, class, confidence }

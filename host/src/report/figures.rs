@@ -1,6 +1,7 @@
 //! The numbers of a report and how they are written.
 
 use crate::experiment::record::RunRecord;
+use crate::words::quoted;
 
 /// Shown where there is no number.
 pub(super) const NONE: &str = "–";
@@ -15,15 +16,6 @@ pub(super) fn confidences(record: &RunRecord) -> Vec<f32> {
         }
     }
     all
-}
-
-/// The value below which a share `q` (0 ..= 1) of the values lies, between neighbours
-/// on a straight line. The values are sorted in place; `None` if there are none.
-pub(crate) fn quantile(values: &mut [f32], q: f64) -> Option<f32> {
-    values.sort_by(f32::total_cmp);
-    let position = q * values.len().checked_sub(1)? as f64;
-    let (low, high) = (values[position.floor() as usize], values[position.ceil() as usize]);
-    Some(low + (high - low) * position.fract() as f32)
 }
 
 /// A confidence in per cent: `99.998 %`. More digits are shown near
@@ -109,16 +101,6 @@ pub(super) fn command(record: &RunRecord) -> String {
     command
 }
 
-/// `text` as one word of a POSIX shell.
-pub(super) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,+=@".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,14 +140,5 @@ mod tests {
         assert_eq!(duration(f64::NAN), "–");
         assert_eq!(rate(100, 0.0), None);
         assert_eq!(rate(100, 0.5), Some(200));
-        assert_eq!(quoted("models/a b's.onnx"), r"'models/a b'\''s.onnx'");
-        assert_eq!(quoted("lenet"), "lenet");
-    }
-
-    #[test]
-    fn quantiles_lie_between_neighbours() {
-        assert_eq!(quantile(&mut [], 0.5), None);
-        assert_eq!(quantile(&mut [4.0, 1.0], 0.5), Some(2.5));
-        assert_eq!(quantile(&mut [4.0, 1.0, 2.0], 0.25), Some(1.5));
     }
 }

@@ -80,7 +80,7 @@ fn draw(record: &RunRecord) -> Image {
     let labels = &record.manifest.model.labels;
     let tile = |champion: &Champion| {
         Ok::<_, Infallible>(Tile {
-            picture: picture(record, &champion.image),
+            picture: picture(record, &champion.picture),
             class: champion.class,
             label: &labels[champion.class],
             confidence: champion.confidence,

@@ -3,6 +3,7 @@
 //! beside the page, with the surest and the least sure ones apart, and a field that finds
 //! a class, which is all that a script is there for.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -15,7 +16,9 @@ use super::thumbnail::data_uri;
 use super::{ReportError, paper, picture, plots};
 use crate::experiment::groups::{self, Group, Share};
 use crate::experiment::record::{Champion, RunRecord, Status};
-use crate::experiment::summary::{CERTAIN, SURE, count_at};
+use crate::experiment::summary::{CERTAIN, SURE, count_at, quantile};
+use crate::image::THUMBNAIL;
+use crate::words::plural;
 
 /// Most champions that are shown as they are.
 pub(super) const FEW: usize = 24;
@@ -23,14 +26,12 @@ pub(super) const FEW: usize = 24;
 /// Champions that are shown apart at either end, if there are many.
 pub(super) const EXTREMES: usize = 10;
 
-/// Longest side of a picture in the page, in pixels.
+/// Longest side of a picture in the page, in pixels; of many [`THUMBNAIL`].
 pub(super) mod side {
     /// Of few champions.
     pub(in crate::report) const FEW: usize = 256;
     /// Of the surest and the least sure ones.
     pub(in crate::report) const EXTREME: usize = 128;
-    /// Of many.
-    pub(in crate::report) const THUMBNAIL: usize = 96;
 }
 
 /// The page; askama escapes every text, the charts escape theirs.
@@ -45,6 +46,8 @@ struct Page {
     many: bool,
     surest: Vec<Figure>,
     least_sure: Vec<Figure>,
+    /// Whether a picture stands for several classes.
+    shared: bool,
     pixelated: bool,
     /// Confidence by generation; `None` if there is nothing to draw.
     rise: Option<Drawn>,
@@ -61,7 +64,7 @@ struct Page {
 /// A number that stands out.
 pub(super) struct Number {
     pub(super) value: String,
-    pub(super) name: &'static str,
+    pub(super) name: String,
 }
 
 /// A picture and its caption.
@@ -83,12 +86,15 @@ pub(super) struct Figure {
 pub(super) struct Drawn {
     pub(super) wide: String,
     pub(super) narrow: String,
+    /// Where its axis of per cent ends, if that is before 100 %.
+    pub(super) ends_early: Option<String>,
 }
 
 impl Drawn {
     pub(super) fn new(chart: impl Fn(Format) -> Chart) -> Result<Self, ReportError> {
         let svg = |format| chart(format).svg(format);
-        Ok(Self { wide: svg(Format::Wide)?, narrow: svg(Format::Narrow)? })
+        let ends_early = chart(Format::Wide).ends_early();
+        Ok(Self { wide: svg(Format::Wide)?, narrow: svg(Format::Narrow)?, ends_early })
     }
 }
 
@@ -156,19 +162,22 @@ fn page(
     };
     let all: Vec<usize> = (0..champions.len()).collect();
     let ends = if many { EXTREMES } else { 0 };
-    let least_sure: Vec<usize> = ranked.iter().rev().take(ends).copied().collect();
+    let surest = distinct(champions, ranked.iter().copied(), ends);
+    let least_sure = distinct(champions, ranked.iter().rev().copied(), ends);
     let has_history = !record.history.is_empty();
     let page = Page {
         title: format!("{} against {}", manifest.preset, manifest.model.name),
         summary: summary(record),
         numbers: numbers(record),
         champions: match many {
-            true => figures(&all, side::THUMBNAIL, false)?,
+            true => figures(&all, THUMBNAIL, false)?,
             false => figures(&all, side::FEW, true)?,
         },
         many,
-        surest: figures(&ranked[..ends], side::EXTREME, false)?,
+        surest: figures(&surest, side::EXTREME, false)?,
         least_sure: figures(&least_sure, side::EXTREME, false)?,
+        shared: champions.iter().map(|champion| champion.id).collect::<HashSet<_>>().len()
+            < champions.len(),
         pixelated: manifest.model.picture[0].max(manifest.model.picture[1]) <= 64,
         rise: match has_history {
             true => Some(Drawn::new(|format| plots::rise(record, format))?),
@@ -207,6 +216,17 @@ pub(super) fn ranks(ranked: &[usize]) -> Vec<usize> {
     ranks
 }
 
+/// The first `most` of the champions `indices` that are different individuals: one may
+/// hold many classes.
+fn distinct(
+    champions: &[Champion],
+    indices: impl Iterator<Item = usize>,
+    most: usize,
+) -> Vec<usize> {
+    let mut seen = HashSet::new();
+    indices.filter(|&index| seen.insert(champions[index].id)).take(most).collect()
+}
+
 /// A champion whose picture is reduced to `side` pixels, unless it is one of few that are
 /// shown as they are.
 fn figure(
@@ -219,7 +239,7 @@ fn figure(
     let label = record.manifest.model.labels[champion.class].clone();
     Ok(Figure {
         class: champion.class,
-        source: data_uri(&picture(record, &champion.image), side, exact)?,
+        source: data_uri(&picture(record, &champion.picture), side, exact)?,
         named: label != champion.class.to_string(),
         label,
         confidence: figures::percent(champion.confidence),
@@ -256,6 +276,9 @@ fn summary(record: &RunRecord) -> String {
                 "{seen}, and the network {name} is at least 99.99 % sure what each of them shows."
             )
         }
+        1 => format!(
+            "{seen}, and the network {name} is at least 99.99 % sure what one of them shows."
+        ),
         _ => format!(
             "{seen}, and the network {name} is at least 99.99 % sure what {fooled} of them show."
         ),
@@ -272,10 +295,11 @@ fn numbers(record: &RunRecord) -> Vec<Number> {
     let classes = manifest.model.labels.len();
     let median = match record.champions.len() {
         0 => None,
-        _ => figures::quantile(&mut figures::confidences(record), 0.5),
+        _ => quantile(&mut figures::confidences(record), 0.5),
     };
     let rate = figures::rate(manifest.evaluations, manifest.seconds);
-    let number = |value, name| Number { value, name };
+    let number = |value, name: &str| Number { value, name: name.to_owned() };
+    let counted = |count, noun| number(figures::count(count), &plural(count, noun));
     let of_all = |count: usize| {
         format!("{} of {}", figures::count(count as u64), figures::count(classes as u64))
     };
@@ -283,7 +307,7 @@ fn numbers(record: &RunRecord) -> Vec<Number> {
     let mut numbers =
         vec![number(median.map_or(NONE.to_owned(), figures::percent), "median confidence")];
     if plots::sums_up(record) {
-        let lowest = figures::quantile(&mut figures::confidences(record), 0.0);
+        let lowest = quantile(&mut figures::confidences(record), 0.0);
         numbers.extend([
             number(lowest.map_or(NONE.to_owned(), figures::percent), "lowest confidence"),
             number(of_all(sure), "classes at 99 % or more"),
@@ -291,8 +315,8 @@ fn numbers(record: &RunRecord) -> Vec<Number> {
     }
     numbers.extend([
         number(of_all(fooled(record)), "classes at 99.99 % or more"),
-        number(figures::count(manifest.generations_done.into()), "generations"),
-        number(figures::count(manifest.evaluations), "evaluations"),
+        counted(manifest.generations_done.into(), "generation"),
+        counted(manifest.evaluations, "evaluation"),
         number(rate.map_or(NONE.to_owned(), figures::count), "evaluations per second"),
         number(figures::duration(manifest.seconds), "wall-clock time"),
     ]);
@@ -428,6 +452,47 @@ mod tests {
         let ranked = ranked(&[0.5, f32::NAN, 0.9, 0.5]);
         assert_eq!(ranked, [2, 0, 3, 1]);
         assert_eq!(ranks(&ranked), [1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn an_individual_with_many_classes_stands_at_an_end_once() {
+        let mut record = sample::imagenet();
+        assert!(!render(&record).contains("several classes"));
+        // The least sure by far.
+        for champion in &mut record.champions[..40] {
+            (champion.id, champion.confidence) = (7, 1e-5);
+        }
+        let page = render(&record);
+        let start = page.find("id=\"least-sure\"").unwrap();
+        let end = start + page[start..].find("<h2 id=\"rise").unwrap();
+        let section = &page[start..end];
+        assert!(section.contains("several classes"));
+        assert_eq!(section.matches("<figure").count(), EXTREMES);
+        assert_eq!(section.matches("0.001 %").count(), 1);
+    }
+
+    #[test]
+    fn the_charts_of_a_weak_run_end_early_and_say_so() {
+        let mut record = sample::imagenet();
+        assert!(!render(&record).contains("The axis ends"));
+        for row in &mut record.history {
+            row.confidence *= 1e-4;
+        }
+        for champion in &mut record.champions {
+            champion.confidence *= 0.03;
+        }
+        let page = render(&record);
+        let ends = ["<b>The axis ends at 0.01 %.</b>", "<b>The axis ends at 5 %.</b>"];
+        assert_eq!(ends.map(|words| page.matches(words).count()), [1, 1]);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let mut record = sample::digits();
+        record.manifest.generations_done = 1;
+        let page = render(&record);
+        assert!(page.contains("<dt>generation</dt><dd>1</dd>"));
+        assert!(page.contains("<dt>evaluations</dt>"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod ascent;
 pub mod champions;
 mod chart;
 mod curves;
-pub(crate) mod figures;
+mod figures;
 pub mod gallery;
 pub mod html;
 mod paper;
@@ -99,7 +99,7 @@ fn check(record: &RunRecord) -> Result<(), ReportError> {
     }
     for champion in &record.champions {
         let counts = [
-            ("pixel bytes", pixels, champion.image.len()),
+            ("pixel bytes", pixels, champion.picture.len()),
             ("scores", classes, champion.scores.len()),
         ];
         for (what, expected, got) in counts {

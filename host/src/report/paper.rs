@@ -2,7 +2,7 @@
 
 use super::figures::{self, NONE};
 use crate::experiment::record::Manifest;
-use crate::experiment::summary::{SURE, count_at};
+use crate::experiment::summary::{SURE, count_at, quantile};
 
 /// A row of the table: what is compared, in this run, in the paper.
 pub(super) type Row = [String; 3];
@@ -29,7 +29,7 @@ pub(super) fn beside(manifest: &Manifest, confidences: &[f32]) -> Vec<Row> {
         Some((_, crops)) if crops == "ten" => "mean of ten",
         _ => "one, from the centre",
     };
-    let median = figures::quantile(&mut confidences.to_vec(), 0.5);
+    let median = quantile(&mut confidences.to_vec(), 0.5);
     let of = |count: usize, classes: usize| {
         format!("{} of {}", figures::count(count as u64), figures::count(classes as u64))
     };

@@ -8,7 +8,7 @@ use super::chart::{Axis, Chart, Curve, Format, MAX_CURVES};
 use super::curves::{self, Steps};
 use super::figures;
 use crate::experiment::record::RunRecord;
-use crate::experiment::summary::{SURE, count_at};
+use crate::experiment::summary::{SURE, count_at, quantile};
 
 /// The nines of a confidence of 1, which has infinitely many: one f32 step below it.
 const MOST_NINES: f64 = 7.3;
@@ -66,12 +66,10 @@ fn each(labels: &[&str], classes: &[Steps], across: Across) -> Chart {
         .map(|(class, (steps, label))| Curve::nth(class, label, points(steps)))
         .collect();
     if labels.len() > 1 {
-        let [median] =
-            curves::over_classes(classes, across.last, |all| [figures::quantile(all, 0.5)]);
+        let [median] = curves::over_classes(classes, across.last, |all| [quantile(all, 0.5)]);
         curves.push(Curve::chief("median", points(&median)));
     }
-    let heights = curves.iter().flat_map(|curve| &curve.points).map(|&(_, y)| y);
-    let top = (heights.fold(4.0, f64::max) + 0.4).min(MOST_NINES);
+    let top = (highest(&curves).max(4.0) + 0.4).min(MOST_NINES);
     let ticks = (0..=top as u32).map(f64::from).collect();
     let y = Axis::new("confidence", top, ticks, |y| level(y.round() as u32));
     // The paper's 99.99 %.
@@ -82,9 +80,9 @@ fn each(labels: &[&str], classes: &[Steps], across: Across) -> Chart {
 fn summed_up(classes: &[Steps], across: Across) -> Chart {
     let [lower, median, upper, sure] = curves::over_classes(classes, across.last, |all| {
         [
-            figures::quantile(all, 0.25),
-            figures::quantile(all, 0.5),
-            figures::quantile(all, 0.75),
+            quantile(all, 0.25),
+            quantile(all, 0.5),
+            quantile(all, 0.75),
             (!all.is_empty()).then(|| count_at(all, SURE) as f32 / all.len() as f32),
         ]
     });
@@ -96,7 +94,7 @@ fn summed_up(classes: &[Steps], across: Across) -> Chart {
         quartile("lower ¼", &lower),
         Curve::chief("median", points(&median)),
     ];
-    let y = Axis::percent("confidence; share of classes");
+    let y = Axis::percent("confidence; share of classes", highest(&curves));
     Chart { x: across.axis, y, mark: None, curves }
 }
 
@@ -122,8 +120,14 @@ pub(super) fn distribution(record: &RunRecord) -> Chart {
         })
         .collect();
     curves.push(Curve::chief("all", sorted(confidences)));
-    let x = Axis::percent("share of classes, from the least confident");
-    Chart { x, y: Axis::percent("confidence"), mark: None, curves }
+    let x = Axis::percent("share of classes, from the least confident", 1.0);
+    let y = Axis::percent("confidence", highest(&curves));
+    Chart { x, y, mark: None, curves }
+}
+
+/// The height of the highest point, at least 0.
+fn highest(curves: &[Curve]) -> f64 {
+    curves.iter().flat_map(|curve| &curve.points).map(|&(_, y)| y).fold(0.0, f64::max)
 }
 
 /// The corners of a step curve in chart coordinates, from its first point to the last place.

@@ -89,8 +89,8 @@ fn record(
             class,
             confidence: last,
             generation: made,
-            id: u64::from(made) * u64::from(children) + class as u64,
-            image: draw(class, picture),
+            id: class as u64,
+            picture: draw(class, picture),
             scores: scores.into(),
         });
     }

@@ -9,6 +9,7 @@ use super::thumbnail::data_uri;
 use super::{ReportError, figures, picture};
 use crate::experiment::phylogeny::{Clade, Phylogeny};
 use crate::experiment::record::{Champion, RunRecord};
+use crate::words::counted;
 
 /// From one leaf to the next, in SVG's pixels.
 const ROW: i64 = 34;
@@ -97,13 +98,12 @@ impl<'a> Drawing<'a> {
         let bottom = TOP + ROW * drawing.leaves.len() as i64;
         let last = manifest.generations_done.max(1);
         let founders = phylogeny.founders.len();
-        let (images, lines) = (drawing.leaves.len(), if founders == 1 { "line" } else { "lines" });
+        let [images, lines] = [(drawing.leaves.len(), "image"), (founders, "line")]
+            .map(|(count, noun)| counted(count as u64, noun));
         let picture_x = RIGHT + 10;
         Ok(Tree {
             title: format!("{} against {}", manifest.preset, manifest.model.name),
-            subtitle: format!(
-                "{images} images, {founders} {lines} of descent; generations from left to right"
-            ),
+            subtitle: format!("{images}, {lines} of descent; generations from left to right"),
             width: RIGHT + WORDS,
             height: bottom + 10,
             left: LEFT,
@@ -175,7 +175,7 @@ impl<'a> Drawing<'a> {
             more => format!(" and {more} more"),
         };
         let source =
-            |champion: &Champion| data_uri(&picture(record, &champion.image), REDUCED, true);
+            |champion: &Champion| data_uri(&picture(record, &champion.picture), REDUCED, true);
         Ok(Leaf {
             y,
             source: of(first).map(source).transpose()?.unwrap_or_default(),

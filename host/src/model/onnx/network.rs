@@ -11,6 +11,7 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use mirage_core::image::Shape;
+use mirage_core::limits::MAX_SIDE;
 use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -301,7 +302,7 @@ fn input_shape(proto: &ModelProto) -> Result<Shape, String> {
     };
     let dimensions = tensor.shape.as_ref().map(|shape| shape.dim.as_slice()).unwrap_or_default();
     let fixed = |index: usize| match dimensions.get(index).and_then(|d| d.value.as_ref()) {
-        Some(DimValue(size)) => usize::try_from(*size).ok().filter(|s| (1..=4096).contains(s)),
+        Some(DimValue(size)) => usize::try_from(*size).ok().filter(|s| (1..=MAX_SIDE).contains(s)),
         _ => None,
     };
     let is_float = tensor.elem_type == DataType::Float as i32;
@@ -310,7 +311,7 @@ fn input_shape(proto: &ModelProto) -> Result<Shape, String> {
             Ok(Shape { height, width, channels })
         }
         _ => Err(format!(
-            "input {:?} is not float [N, 1 or 3, height, width] with fixed sizes",
+            "input {:?} is not float [N, 1 or 3, height, width] with fixed sizes of at most {MAX_SIDE}",
             input.name
         )),
     }
