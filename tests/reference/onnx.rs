@@ -1,6 +1,8 @@
 //! ONNX files made in memory: AlexNet-shaped networks with seeded random weights, and
 //! whatever else a test needs.
 
+use std::path::Path;
+
 use tract_onnx::pb::attribute_proto::AttributeType;
 pub use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::Dimension;
@@ -10,8 +12,20 @@ use tract_onnx::pb::{
     TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
 
+use tract_onnx::prelude::Framework;
+
 use crate::rng::SplitMix64;
 use Attribute::{Float, Int, Ints, Text};
+
+/// Reads a file.
+///
+/// # Panics
+/// If it is none.
+#[must_use]
+pub fn read(path: &Path) -> ModelProto {
+    let proto = tract_onnx::onnx().proto_model_for_path(path);
+    proto.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
 
 /// The batch that a file says it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +52,7 @@ pub enum Attribute<'a> {
 }
 
 /// A network in the making.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Builder {
     graph: GraphProto,
     random: SplitMix64,
@@ -120,21 +134,36 @@ impl Builder {
         });
     }
 
-    /// A constant of random numbers with this standard deviation, uniformly drawn.
-    pub fn random(&mut self, name: &str, dims: &[usize], deviation: f32) {
-        let width = deviation * 12_f32.sqrt();
-        let mut raw_data = Vec::with_capacity(4 * dims.iter().product::<usize>());
-        for _ in 0..dims.iter().product() {
-            let unit = (self.random.draw() >> 40) as f32 / (1 << 24) as f32;
-            raw_data.extend_from_slice(&((unit - 0.5) * width).to_le_bytes());
-        }
+    /// A constant of these numbers.
+    pub fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) {
         self.graph.initializer.push(TensorProto {
             name: name.to_owned(),
             dims: dims.iter().map(|&size| size as i64).collect(),
             data_type: DataType::Float as i32,
-            raw_data,
+            raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             ..TensorProto::default()
         });
+    }
+
+    /// A constant of random numbers with this standard deviation, uniformly drawn.
+    pub fn random(&mut self, name: &str, dims: &[usize], deviation: f32) {
+        let width = deviation * 12_f32.sqrt();
+        let units = self.units(dims);
+        let values: Vec<f32> = units.iter().map(|unit| (unit - 0.5) * width).collect();
+        self.floats(name, dims, &values);
+    }
+
+    /// A constant of random numbers from 0.5 to 1.5.
+    pub fn positive(&mut self, name: &str, dims: &[usize]) {
+        let units = self.units(dims);
+        let values: Vec<f32> = units.iter().map(|unit| 0.5 + unit).collect();
+        self.floats(name, dims, &values);
+    }
+
+    /// Random numbers from 0 to 1 for a tensor.
+    fn units(&mut self, dims: &[usize]) -> Vec<f32> {
+        let unit = |_| (self.random.draw() >> 40) as f32 / (1 << 24) as f32;
+        (0..dims.iter().product()).map(unit).collect()
     }
 
     /// A layer (`Conv` or `Gemm`) called `name` with random weights and biases, which
@@ -152,6 +181,18 @@ impl Builder {
         self.random(&weights, dims, (2.0 / fan_in as f32).sqrt());
         self.random(&biases, &dims[..1], 0.1);
         self.node(kind, name, &[input, &weights, &biases], attributes);
+    }
+
+    /// A batch normalisation called `name` with random constants.
+    pub fn batch_normalization(&mut self, name: &str, input: &str, channels: usize) {
+        let [scale, shift, mean, variance] =
+            ["scale", "shift", "mean", "variance"].map(|what| format!("{name}_{what}"));
+        self.positive(&scale, &[channels]);
+        self.random(&shift, &[channels], 0.3);
+        self.random(&mean, &[channels], 0.3);
+        self.positive(&variance, &[channels]);
+        let inputs = [input, &scale, &shift, &mean, &variance];
+        self.node("BatchNormalization", name, &inputs, &[("epsilon", Float(1e-3))]);
     }
 
     /// Lists the constants as inputs too, as old files do.
@@ -275,5 +316,112 @@ impl Builder {
         self.random("fc8_b", &[1000], 0.1);
         self.node("Gemm", "fc8", &[&output, "fc8_w", "fc8_b"], &[("transB", Int(1))]);
         self.node("Softmax", "prob", &["fc8"], &[("axis", Int(1))]);
+    }
+}
+
+/// A small network of ResNet's kind: a basic block with a projection, then one without;
+/// an image of 3×20×20, ten classes.
+#[must_use]
+pub fn residual(seed: u64) -> ModelProto {
+    let mut builder = Builder::new(Batch::Symbolic, [3, 20, 20], seed);
+    builder.normalized("stem", "data", [8, 3, 3, 1, 1]);
+    builder.node("Relu", "stem_relu", &["stem"], &[]);
+    let mut input = "stem_relu".to_owned();
+    for (block, channels, out, stride) in [("one", 8, 12, 2), ("two", 12, 12, 1)] {
+        let [a, relu, b, side, sum, last] =
+            ["a", "relu", "b", "side", "sum", "last"].map(|part| format!("{block}_{part}"));
+        builder.normalized(&a, &input, [out, channels, 3, stride, 1]);
+        builder.node("Relu", &relu, &[&a], &[]);
+        builder.normalized(&b, &relu, [out, out, 3, 1, 1]);
+        let mut shortcut = input;
+        if stride > 1 {
+            builder.normalized(&side, &shortcut, [out, channels, 1, stride, 1]);
+            shortcut = side;
+        }
+        builder.node("Add", &sum, &[&b, &shortcut], &[]);
+        builder.node("Relu", &last, &[&sum], &[]);
+        input = last;
+    }
+    builder.pooled_classes(&input, 12)
+}
+
+/// A small network of MobileNet's kind: depthwise convolutions, values clipped to 0..=6, a
+/// block that is added to what it was made of; an image of 3×20×20, ten classes.
+#[must_use]
+pub fn depthwise(seed: u64) -> ModelProto {
+    let mut builder = Builder::new(Batch::Symbolic, [3, 20, 20], seed);
+    builder.floats("zero", &[], &[0.0]);
+    builder.floats("six", &[], &[6.0]);
+    let mut input = "data".to_owned();
+    for (name, layer) in [
+        ("stem", [8, 3, 3, 2, 1]),
+        ("deep", [8, 1, 3, 1, 8]),
+        ("point", [6, 8, 1, 1, 1]),
+        ("wide", [18, 6, 1, 1, 1]),
+        ("deep_wide", [18, 1, 3, 1, 18]),
+        ("narrow", [6, 18, 1, 1, 1]),
+    ] {
+        builder.normalized(name, &input, layer);
+        input = name.to_owned();
+        if !["point", "narrow"].contains(&name) {
+            input = format!("{name}_clip");
+            builder.node("Clip", &input, &[name, "zero", "six"], &[]);
+        }
+    }
+    builder.node("Add", "sum", &["point", "narrow"], &[]);
+    builder.pooled_classes("sum", 6)
+}
+
+/// A small network of MobileNetV3's kind: channels that a branch of their means opens and
+/// shuts (squeeze and excitation), and activations that are gates; an image of 3×20×20,
+/// ten classes.
+#[must_use]
+pub fn gated(seed: u64) -> ModelProto {
+    let mut builder = Builder::new(Batch::Symbolic, [3, 20, 20], seed);
+    builder.normalized("stem", "data", [8, 3, 3, 2, 1]);
+    builder.node("HardSwish", "swish", &["stem"], &[]);
+    let mut input = "swish";
+    for (names, gate) in [
+        (["squeeze", "relu", "excite", "gate", "open"], "HardSigmoid"),
+        (["squeeze2", "relu2", "excite2", "gate2", "open2"], "Sigmoid"),
+    ] {
+        let [squeeze, relu, excite, open, product] = names;
+        let mean = format!("{squeeze}_mean");
+        builder.node("GlobalAveragePool", &mean, &[input], &[]);
+        builder.layer("Conv", squeeze, &mean, &[4, 8, 1, 1], &[]);
+        builder.node("Relu", relu, &[squeeze], &[]);
+        builder.layer("Conv", excite, relu, &[8, 4, 1, 1], &[]);
+        builder.node(gate, open, &[excite], &[]);
+        builder.node("Mul", product, &[input, open], &[]);
+        input = product;
+    }
+    builder.normalized("last", input, [12, 8, 3, 1, 1]);
+    builder.node("Sigmoid", "last_gate", &["last"], &[]);
+    builder.node("Mul", "silu", &["last", "last_gate"], &[]);
+    builder.pooled_classes("silu", 12)
+}
+
+impl Builder {
+    /// A convolution, and a batch normalisation called `name`; `layer`: outputs, inputs per
+    /// group, kernel, stride, groups. A kernel of 3 is padded.
+    fn normalized(&mut self, name: &str, input: &str, layer: [usize; 5]) {
+        let [outputs, inputs, kernel, stride, groups] = layer;
+        let conv = format!("{name}_conv");
+        let attributes = [
+            ("pads", Ints(&[kernel as i64 / 2; 4])),
+            ("strides", Ints(&[stride as i64; 2])),
+            ("group", Int(groups as i64)),
+        ];
+        self.layer("Conv", &conv, input, &[outputs, inputs, kernel, kernel], &attributes);
+        self.batch_normalization(name, &conv, outputs);
+    }
+
+    /// The probabilities of ten classes, from the means of channels.
+    fn pooled_classes(mut self, input: &str, channels: usize) -> ModelProto {
+        self.node("GlobalAveragePool", "mean", &[input], &[]);
+        self.node("Flatten", "flatten", &["mean"], &[]);
+        self.layer("Gemm", "logits", "flatten", &[10, channels], &[("transB", Int(1))]);
+        self.node("Softmax", "prob", &["logits"], &[("axis", Int(1))]);
+        self.finish("prob", 13)
     }
 }
