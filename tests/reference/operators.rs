@@ -278,7 +278,9 @@ impl Draft {
     }
 
     fn softmax(&mut self, kind: &str) -> String {
-        let input = self.some();
+        // Over one channel alone it is 1, and flat.
+        let channels = self.pick(&[2, 3, 4]);
+        let input = self.features(channels);
         let axis = self.pick(&[Some(1), Some(2), Some(3), None]);
         let attribute = axis.map(|axis| ("axis", Int(axis)));
         self.add(kind, &[&input], attribute.as_slice())
@@ -502,8 +504,8 @@ fn pad(draft: &mut Draft) -> String {
     let input = draft.some();
     let pads: &[i64; 8] = draft.pick(&[&[0, 0, 1, 2, 0, 0, 3, 0], &[0, 1, 0, 0, 0, 2, 1, 1]]);
     let mode = draft.pick(&["constant", "constant", "reflect", "edge"]);
-    // Reflection needs more channels than it adds.
-    let pads = if mode == "reflect" { &[0, 0, 1, 2, 0, 0, 3, 0] } else { pads };
+    // Reflection needs more values than it adds.
+    let pads = if mode == "reflect" { &[0, 0, 1, 2, 0, 0, 2, 0] } else { pads };
     let padded = if draft.opset < 11 {
         let attributes = [("pads", Ints(pads)), ("mode", Text(mode)), ("value", Float(0.3))];
         draft.add("Pad", &[&input], &attributes)

@@ -23,7 +23,7 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_core::plan;
 
 use super::operators;
-use super::split::{keep_first_output, split_head};
+use super::split::{forget_unused_padding, keep_first_output, split_head};
 
 /// Inputs that pass the dense head together.
 pub const BATCH: usize = 20;
@@ -127,6 +127,7 @@ pub(super) fn open(proto: &mut ModelProto) -> Result<(Onnx, Shape), String> {
     let input = input_shape(proto)?;
     check_operators(proto, &framework)?;
     keep_first_output(proto);
+    forget_unused_padding(proto);
     Ok((framework, input))
 }
 

@@ -50,6 +50,19 @@ pub(super) fn keep_first_output(model: &mut ModelProto) {
     }
 }
 
+/// Leaves out the value to pad with where padding copies what is there: tract would pad with
+/// it.
+pub(super) fn forget_unused_padding(model: &mut ModelProto) {
+    let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
+    for node in nodes.filter(|node| node.op_type == "Pad") {
+        let mode = node.attribute.iter().find(|attribute| attribute.name == "mode");
+        let is_by_copies = mode.is_some_and(|mode| mode.s != b"constant");
+        if let (true, Some(value)) = (is_by_copies, node.input.get_mut(2)) {
+            value.clear();
+        }
+    }
+}
+
 /// Turns every `Constant` node that holds a tensor into an initializer, and lists none of
 /// those as an input, as old files do.
 fn name_constants(graph: &mut GraphProto) {

@@ -20,17 +20,6 @@ pub(super) fn rule(step: &mut Step<'_>) -> Pulled {
         pads[op.axis] = (op.start.to_usize()?, shape[op.axis] - op.end.to_usize()?);
         let mode = PadMode::Constant(tensor0(0.0_f32).into_arc_tensor());
         step.wire(Pad { pads, mode }, &[dy])?
-    } else if let Some(op) = step.op::<Pad>().cloned() {
-        ensure!(matches!(op.mode, PadMode::Constant(_)), "padding by copies");
-        let shape = step.shape(step.input(0))?;
-        let mut inside = dy;
-        for (axis, (before, after)) in op.pads.into_iter().enumerate() {
-            if before + after > 0 {
-                let slice = Slice::new(axis, before, before + shape[axis]);
-                inside = step.wire(slice, &[inside])?;
-            }
-        }
-        inside
     } else if step.op::<MultiBroadcastTo>().is_some() {
         step.unbroadcast(dy, 0)?
     } else if let Some(op) = step.op::<TypedConcat>() {

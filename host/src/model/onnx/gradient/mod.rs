@@ -8,6 +8,7 @@
 mod axes;
 mod binary;
 mod convolution;
+mod copies;
 mod dense;
 mod elementwise;
 mod lrn;

@@ -8,9 +8,10 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
     Datum, OutletId, Tensor, TractError, TypedFact, TypedModel, TypedRunnableModel, tvec,
 };
-use tract_onnx::tract_hir::internal::SpecialOps;
+use tract_onnx::tract_hir::internal::{SpecialOps, TDim};
 use tract_onnx::tract_hir::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_hir::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_hir::tract_core::ops::math::Ln;
 use tract_onnx::tract_hir::tract_core::ops::nn;
 
 use super::super::network::{guard, one_line, open, refused, runnable, typed};
@@ -230,28 +231,29 @@ impl GradientNetwork {
 }
 
 /// Where a network's scores are before the softmax or the sigmoid that ends it, if one does:
-/// at most the axes change behind it.
+/// behind it at most the axes change, or behind a softmax the logarithm is taken.
 fn known_scores(model: &TypedModel) -> Result<Option<(OutletId, Meaning)>, TractError> {
     let mut outlet = model.outputs[0];
+    let mut is_logarithm = false;
     loop {
         let node = model.node(outlet.node);
         let Some(&input) = node.inputs.first() else { return Ok(None) };
-        let shape = |outlet| Ok::<_, TractError>(model.outlet_fact(outlet)?.shape.volume());
+        let function = node.op_as::<ElementWiseOp>().map(|op| &op.0);
+        let shape = &model.outlet_fact(input)?.shape;
         let axes = match (node.op_as::<Softmax>(), node.op_as::<nn::Softmax>()) {
-            (Some(op), _) => op.axis..model.outlet_fact(input)?.rank(),
+            (Some(op), _) => op.axis..shape.rank(),
             (_, Some(op)) if op.axes.len() == 1 => op.axes[0]..op.axes[0] + 1,
-            _ if node.op_is::<AxisOp>() => {
+            _ if function.is_some_and(|op| op.is::<nn::Sigmoid>()) && !is_logarithm => {
+                return Ok(Some((input, Meaning::Independent)));
+            }
+            _ if function.is_some_and(|op| op.is::<Ln>()) || node.op_is::<AxisOp>() => {
+                is_logarithm |= function.is_some();
                 outlet = input;
                 continue;
             }
-            _ => {
-                let op = node.op_as::<ElementWiseOp>();
-                let is_sigmoid = op.is_some_and(|op| op.0.is::<nn::Sigmoid>());
-                return Ok(is_sigmoid.then_some((input, Meaning::Independent)));
-            }
+            _ => return Ok(None),
         };
-        let sizes = &model.outlet_fact(input)?.shape[axes];
-        let row = sizes.iter().product();
-        return Ok((shape(input)? == row).then_some((input, Meaning::Logits)));
+        let row: TDim = shape[axes].iter().product();
+        return Ok((shape.volume() == row).then_some((input, Meaning::Logits)));
     }
 }

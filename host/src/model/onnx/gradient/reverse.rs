@@ -12,7 +12,7 @@ use tract_onnx::tract_hir::tract_core::ops::math;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer};
 
 use super::{
-    axes, binary, convolution, dense, elementwise, lrn, max_pool, reduce, softmax, sum_pool,
+    axes, binary, convolution, copies, dense, elementwise, lrn, max_pool, reduce, softmax, sum_pool,
 };
 
 /// What an operator's rule makes of the derivative of its output: the derivative of some of
@@ -22,7 +22,7 @@ pub(super) type Pulled = TractResult<Option<TVec<(usize, OutletId)>>>;
 /// A rule that knows the derivatives of some operators.
 type Rule = fn(&mut Step<'_>) -> Pulled;
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     convolution::rule,
     max_pool::rule,
     lrn::rule,
@@ -30,6 +30,7 @@ const RULES: [Rule; 11] = [
     elementwise::rule,
     binary::rule,
     axes::rule,
+    copies::rule,
     reduce::rule,
     softmax::rule,
     sum_pool::rule,
