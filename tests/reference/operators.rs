@@ -8,8 +8,12 @@ use crate::onnx::Attribute::{self, Float, Int, Ints, Text};
 use crate::onnx::{Batch, Builder};
 use crate::rng::SplitMix64;
 
+/// Adds an operator, with attributes and constants drawn, to a network that is being made;
+/// returns the name of what it computes.
+type Make = fn(&mut Draft) -> String;
+
 /// The operators, by what they are called in failures.
-pub const OPERATORS: &[(&str, fn(&mut Draft) -> String)] = &[
+pub const OPERATORS: &[(&str, Make)] = &[
     ("Conv", convolution),
     ("depthwise Conv", depthwise),
     ("Conv after Concat", concat_and_convolution),

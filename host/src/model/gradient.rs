@@ -130,9 +130,9 @@ mod tests {
         classifier.classify(&bytes, &mut scores).unwrap();
         let mut session = model.session();
         let mut gradient = vec![0.0; 784];
-        for class in 0..10 {
+        for (class, &score) in scores.iter().enumerate() {
             let evaluation = session.evaluate(&picture, class, &mut gradient).unwrap();
-            let expected = f64::from(scores[class]);
+            let expected = f64::from(score);
             assert!((evaluation.probability - expected).abs() < 1e-5, "{class}: {evaluation:?}");
             // Along the gradient, the logit rises as it says.
             let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();

@@ -51,7 +51,7 @@ impl Window {
             window.output[axis] = room / stride + 1;
             // A last window that lies in part outside, but starts no later than the image ends.
             if node.int("ceil_mode", 0) == 1
-                && room % stride != 0
+                && !room.is_multiple_of(stride)
                 && window.output[axis] * stride < window.before[axis] + image
             {
                 window.output[axis] += 1;
