@@ -61,6 +61,34 @@ proptest! {
         prop_assert_eq!(&wide, &expected, "{} of {:?}", Simd::detect().name(), plain);
         prop_assert_eq!(forward(&core, &Portable, &images, spare), expected, "{:?}", plain);
     }
+
+    #[test]
+    fn features_are_what_the_last_layer_is_given(seed in any::<u64>(), batch in 1..4usize) {
+        let plain = sample::network(seed);
+        let bytes = blob(&plain);
+        let core = Network::parse(&bytes).expect("a valid blob");
+        let len: usize = plain.input.iter().product();
+        let images = sample::pixels(seed, batch * len);
+        let before = plain.layers.len().checked_sub(2);
+        let zero = before.map_or(plain.zero_point, |index| plain.layers[index].zero_point);
+        let expected: Vec<i16> = images
+            .chunks(len)
+            .flat_map(|image| {
+                let image = quantize(image);
+                let outputs = plain.run(&image);
+                let hidden = before.map_or(&image, |index| &outputs[index]);
+                hidden.iter().map(|&value| i16::from(value) - i16::from(zero)).collect::<Vec<_>>()
+            })
+            .collect();
+        let mut found = Vec::new();
+        forward_by(&core, &images, [0, 0], |scratch, logits| {
+            let done = Simd::detect().forward(&core, &images, scratch, logits);
+            found = core.features_in(scratch, batch).to_vec();
+            done
+        });
+        prop_assert_eq!(found.len(), batch * core.features());
+        prop_assert_eq!(&found, &expected, "{:?}", plain);
+    }
 }
 
 /// The samples reach what the properties are about.

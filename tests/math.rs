@@ -1,6 +1,6 @@
 //! The accuracy that `mirage_core::math` states, against `f64`.
 
-use mirage_core::math::{ActivationMath, Micromath, Polynomial, softmax, sqrt};
+use mirage_core::math::{ActivationMath, Micromath, Polynomial, log_sum_exp, softmax, sqrt};
 use reference::math::{self, ulps};
 use reference::rng::stream;
 
@@ -108,5 +108,21 @@ fn softmax_is_close() {
             // Half an ulp of a logit difference of up to 60 is 2e-6 of e to its power.
             assert!((f64::from(found) - truth).abs() <= 5.0e-6 * truth + 1.0e-38, "{logits:?}");
         }
+    }
+}
+
+#[test]
+fn the_logarithm_of_a_sum_is_close() {
+    let mut rng = stream(2, 0, 0);
+    let mut unit = || f64::from(rng.draw()) / f64::from(u32::MAX) - 0.5;
+    for case in 0..20_000 {
+        let (count, middle) = (1 + case % 40, unit() * 400.0);
+        let values: Vec<f32> = (0..count).map(|_| (middle + unit() * 60.0) as f32).collect();
+        let largest = values.iter().fold(f64::NEG_INFINITY, |a, &x| a.max(f64::from(x)));
+        let sum: f64 = values.iter().map(|&x| (f64::from(x) - largest).exp()).sum();
+        let truth = largest + sum.ln();
+        // Of a sum of a logarithm and a number of up to 230, each rounded.
+        let error = (f64::from(log_sum_exp(&values)) - truth).abs();
+        assert!(error <= 1.0e-6 + 1.2e-7 * truth.abs(), "{error:e}: {values:?}");
     }
 }

@@ -139,7 +139,7 @@ pub fn ln(x: f64) -> f64 {
 /// Sums in index order, by `libm`. Equal logits give equal probabilities; a NaN or +∞
 /// among the logits makes NaN of them.
 pub fn softmax(logits: &mut [f32]) {
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    let largest = largest(logits);
     let mut sum = 0.0;
     for value in logits.iter_mut() {
         *value = libm::expf(*value - largest);
@@ -148,6 +148,28 @@ pub fn softmax(logits: &mut [f32]) {
     for value in logits {
         *value /= sum;
     }
+}
+
+/// log Σ e^xᵢ, as max + log Σ e^(xᵢ − max): as finite as the values are.
+///
+/// Sums in index order, by `libm`. −∞ of no values; a NaN among them gives
+/// [`f32::NAN`], else +∞ gives +∞.
+#[must_use]
+pub fn log_sum_exp(values: &[f32]) -> f32 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f32::NAN;
+    }
+    let largest = largest(values);
+    if largest.is_infinite() {
+        return largest;
+    }
+    let sum = values.iter().fold(0.0, |sum, &value| sum + libm::expf(value - largest));
+    largest + libm::logf(sum)
+}
+
+/// The largest of the values that are numbers, −∞ of none.
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
 }
 
 /// The bits of `x`, with one representation for all NaNs (a quiet one, positive).
@@ -213,6 +235,26 @@ mod tests {
         softmax(&mut even);
         assert_eq!(even, [0.25; 4]);
         softmax(&mut []);
+    }
+
+    #[test]
+    fn the_logarithm_of_a_sum_stays_where_the_sum_would_not() {
+        for (values, sum) in [
+            (&[0.0, 0.0][..], core::f32::consts::LN_2),
+            (&[1000.0, 1000.0], 1000.0 + core::f32::consts::LN_2),
+            (&[-1000.0, 0.0], 0.0),
+            (&[3.5], 3.5),
+            (&[f32::NEG_INFINITY, 2.0], 2.0),
+            (&[f32::NEG_INFINITY; 2], f32::NEG_INFINITY),
+            (&[], f32::NEG_INFINITY),
+            (&[f32::INFINITY, 1.0], f32::INFINITY),
+            (&[f32::INFINITY, f32::NEG_INFINITY], f32::INFINITY),
+        ] {
+            assert_eq!(log_sum_exp(values), sum, "{values:?}");
+        }
+        for values in [[-f32::NAN, 1.0], [f32::INFINITY, f32::NAN]] {
+            assert_eq!(log_sum_exp(&values).to_bits(), f32::NAN.to_bits());
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@
 
 use mirage_core::image::Classifier;
 use mirage_core::link::{Info, frame_len};
+use mirage_core::math::{ln, softmax};
+use mirage_core::nn::EnergyGuard;
 use mirage_firmware::board::mps2;
 use panic_halt as _;
 
@@ -16,6 +18,9 @@ use panic_halt as _;
 const INPUT: [u32; 3] = [28, 28, 1];
 const PIXELS: usize = 28 * 28;
 const CLASSES: usize = 2;
+
+/// Too little light to tell, as an energy; for a network, `mirage guard` finds one.
+const GUARD: EnergyGuard = EnergyGuard { threshold: -8.0 };
 
 /// Is there more light on the left or on the right?
 struct Own;
@@ -33,8 +38,15 @@ impl Classifier for Own {
             left += line[..14].iter().map(|&pixel| f32::from(pixel)).sum::<f32>();
             right += line[14..].iter().map(|&pixel| f32::from(pixel)).sum::<f32>();
         }
-        let [a, b] = scores else { return Err(()) };
-        (*a, *b) = (left / (left + right), right / (left + right));
+        if scores.len() != CLASSES {
+            return Err(());
+        }
+        scores.copy_from_slice(&[left, right].map(|light: f32| ln(light.into()) as f32));
+        // What is not accepted is of no class.
+        match GUARD.accepts(scores) {
+            true => softmax(scores),
+            false => scores.fill(0.0),
+        }
         Ok(())
     }
 }

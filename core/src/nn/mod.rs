@@ -14,6 +14,7 @@
 //! which costs a device instructions in the hundreds and saves it memory.
 
 pub mod blob;
+mod guard;
 mod kernel;
 mod layer;
 mod network;
@@ -22,6 +23,7 @@ mod shape;
 
 pub use crate::image::Shape;
 pub use blob::{BlobError, Layers};
+pub use guard::{EnergyGuard, energy};
 pub use kernel::{Kernel, Portable, ROW_ALIGN, row_stride};
 pub use layer::{Layer, Weights};
 pub use network::{ForwardError, Network, Requirements, Scratch};

@@ -199,6 +199,36 @@ impl<'a> Network<'a> {
         Ok(())
     }
 
+    /// Values that the last layer makes the logits of.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.last().map_or(0, |layer| layer.input.shape.len())
+    }
+
+    /// Real value of one step of a [feature](Self::features).
+    #[must_use]
+    pub fn feature_scale(&self) -> f32 {
+        self.last().map_or(0.0, |layer| layer.input.scale)
+    }
+
+    fn last(&self) -> Option<Layer<'a>> {
+        self.layers().last()
+    }
+
+    /// What the last layer made the logits of in the [`forward`](Self::forward) pass over
+    /// `images` images that used `scratch` last: `images` ×
+    /// [`features`](Self::features) values minus their zero point, in the order of the
+    /// images. Nothing if `scratch` has not the memory of such a pass.
+    #[must_use]
+    pub fn features_in<'s>(&self, scratch: &'s Scratch<'_>, images: usize) -> &'s [i16] {
+        let (mut now, mut next) = (&*scratch.front, &*scratch.back);
+        let mut layers = self.layers();
+        while next_fused(&mut layers).is_some() && !layers.is_empty() {
+            core::mem::swap(&mut now, &mut next);
+        }
+        now.get(..images.saturating_mul(self.features())).unwrap_or_default()
+    }
+
     /// Memory to run one layer by itself; nothing if there is no such layer.
     #[must_use]
     pub fn layer_requirements(&self, index: usize) -> Requirements {

@@ -8,7 +8,8 @@ use mirage_core::limits;
 use thiserror::Error;
 
 use super::record::Manifest;
-use crate::model::Crops;
+use crate::guard::Rule;
+use crate::model::{Crops, Model};
 
 /// Largest number of children per generation.
 pub const MAX_CHILDREN: u32 = 1_000_000;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub generations: u32,
     /// Key of every random stream.
     pub seed: u64,
+    /// The guard that images are to pass too, if there is one.
+    pub guard: Option<Rule>,
 }
 
 /// Why a plan cannot be made or does not suit a model.
@@ -82,6 +85,14 @@ pub enum PlanError {
         /// Rows of the model's pictures.
         height: usize,
     },
+    /// The model is not behind the guard of the plan.
+    #[error(
+        "this run evolves images against a guard too ({0}), which is made anew from natural images: go on with the `mirage guard --evolve` that began it"
+    )]
+    Guarded(String),
+    /// The model is behind a guard, and the plan knows of none.
+    #[error("this run has no guard, and the model is behind one ({0}); choose another folder")]
+    Unguarded(String),
     /// A setting in a manifest is not one of this version.
     #[error(
         "run.json: setting {0:?} is not known to this version of mirage; use the version that made the run"
@@ -119,6 +130,7 @@ impl Plan {
             children: preset.children,
             generations: preset.generations,
             seed,
+            guard: None,
         })
     }
 
@@ -150,6 +162,7 @@ impl Plan {
                 ("colour", "hls") => plan.set_colour(Colour::Hls)?,
                 ("crops", "center") => plan.crops = Crops::Center,
                 ("crops", "ten") => plan.crops = Crops::Ten,
+                ("guard", rule) => plan.guard = rule.parse().ok(),
                 _ => {}
             }
         }
@@ -222,6 +235,18 @@ impl Plan {
         Ok(())
     }
 
+    /// Checks that a model is behind the guard of the plan, and behind none without.
+    ///
+    /// # Errors
+    /// [`PlanError::Guarded`], [`PlanError::Unguarded`].
+    pub fn check_guard(&self, model: &Model) -> Result<(), PlanError> {
+        match (&self.guard, model.guard()) {
+            (None, Some(found)) => Err(PlanError::Unguarded(found.in_words())),
+            (Some(rule), found) if found != Some(rule) => Err(PlanError::Guarded(rule.in_words())),
+            _ => Ok(()),
+        }
+    }
+
     /// `cppn` or `direct`.
     #[must_use]
     pub fn encoding_name(&self) -> &'static str {
@@ -284,6 +309,7 @@ impl Plan {
         if colour.is_some() || self.crops != Crops::Center {
             list.push(("crops", self.crops.name().to_owned()));
         }
+        list.extend(self.guard.as_ref().map(|rule| ("guard", rule.to_string())));
         list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
@@ -299,6 +325,24 @@ mod tests {
         }
         let error = Plan::preset("mnist", 1).unwrap_err().to_string();
         assert!(error.contains("\"mnist\"") && error.contains("mnist-cppn"), "{error}");
+    }
+
+    #[test]
+    fn a_guard_is_a_setting_of_its_run() {
+        use crate::guard::Score;
+
+        let natural = [1.5, 2.5, 3.5];
+        let plain = Plan::preset("mnist-cppn", 1).unwrap();
+        let rule = Rule::letting_through(0.95, Score::Energy, &natural, "");
+        let guarded = Plan { guard: Some(rule), ..plain.clone() };
+        let [without, with] = [&plain, &guarded].map(Plan::settings);
+        assert_eq!(with[..without.len()], without);
+        let text = "energy, threshold 3.5, spread 1".to_owned();
+        assert_eq!(with[without.len()..], [("guard".to_owned(), text)]);
+        let model = Model::load("lenet").unwrap();
+        assert_eq!(plain.check_guard(&model), Ok(()));
+        let error = guarded.check_guard(&model).unwrap_err().to_string();
+        assert!(error.contains("energy at most 3.5"), "{error}");
     }
 
     #[test]

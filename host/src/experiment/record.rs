@@ -68,6 +68,9 @@ pub struct ModelRecord {
 }
 
 impl ModelRecord {
+    /// The kind of an int8 network.
+    pub const INT8: &str = "int8";
+
     /// The kind of a model that is known by its board only.
     pub const BOARD: &str = "board";
 }

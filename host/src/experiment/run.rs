@@ -51,6 +51,7 @@ pub fn run(
     if work.resume && folder.has_run() {
         check_model(&folder.manifest()?.model, model, folder)?;
     }
+    plan.check_guard(model)?;
     plan.check_pictures(model.shape(), model.has_margin())?;
     match (plan.encoding, plan.colour) {
         (Encoding::Cppn(settings), Colour::Grey) => {

@@ -3,8 +3,10 @@
 mod board;
 mod crops;
 mod description;
+mod features;
 mod file;
 mod gradient;
+mod guarded;
 mod input;
 mod int8;
 mod labels;
@@ -28,9 +30,11 @@ use crate::simd::Simd;
 use board::OnBoard;
 pub use crops::Crops;
 pub use description::{Description, Order, PerChannel};
+pub use features::{FeatureModel, FeatureSession, Features};
 pub use file::MAX_FILE;
 use file::{BUILT_IN, Described, File};
 pub use gradient::{GradientModel, GradientSession};
+use guarded::Guarded;
 pub use labels::Classes;
 pub use onnx::Output;
 pub use onnx::gradient::{Evaluation, Objective};
@@ -102,6 +106,14 @@ pub enum ModelError {
         /// Why.
         reason: String,
     },
+    /// The network does not tell what it makes probabilities of.
+    #[error("model {name}: {reason}; give another network")]
+    NoFeatures {
+        /// Name or path.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// What is said of an ONNX network is wrong, or does not fit it.
     #[error("model {name}: {reason}")]
     Description {
@@ -158,6 +170,7 @@ enum Kind {
     Int8(Cow<'static, [u8]>),
     Onnx(Box<OnnxModel>),
     Board(Box<OnBoard>),
+    Guarded(Box<Guarded>),
 }
 
 /// Labels of classes that have no names.
@@ -222,7 +235,7 @@ impl Model {
     pub fn board(&self) -> Option<&str> {
         match &self.kind {
             Kind::Board(board) => Some(board.name()),
-            Kind::Int8(_) | Kind::Onnx(_) => None,
+            Kind::Int8(_) | Kind::Onnx(_) | Kind::Guarded(_) => None,
         }
     }
 
@@ -279,7 +292,10 @@ impl Model {
     /// Whether it is an int8 network, such as boards carry, that runs here.
     #[must_use]
     pub fn is_int8(&self) -> bool {
-        matches!(self.kind, Kind::Int8(_))
+        match &self.kind {
+            Kind::Guarded(guarded) => guarded.record.kind == ModelRecord::INT8,
+            kind => matches!(kind, Kind::Int8(_)),
+        }
     }
 
     /// SHA-256 of its bytes, hexadecimal.
@@ -305,6 +321,7 @@ impl Model {
     pub fn input(&self) -> Shape {
         match &self.kind {
             Kind::Onnx(model) => model.input(),
+            Kind::Guarded(guarded) => guarded.input,
             Kind::Int8(_) | Kind::Board(_) => self.shape,
         }
     }
@@ -326,7 +343,7 @@ impl Model {
     pub fn output(&self) -> Output {
         match &self.kind {
             Kind::Onnx(model) => model.output(),
-            Kind::Int8(_) | Kind::Board(_) => Output::Logits,
+            Kind::Int8(_) | Kind::Board(_) | Kind::Guarded(_) => Output::Logits,
         }
     }
 
@@ -341,6 +358,7 @@ impl Model {
                     Some(digest) => format!("{words}, mean image {digest}"),
                 }
             }
+            Kind::Guarded(guarded) => guarded.record.preprocessing.clone(),
             Kind::Int8(_) | Kind::Board(_) => "part of the network".to_owned(),
         }
     }
@@ -361,10 +379,11 @@ impl Model {
     /// What a run's manifest says of the model.
     #[must_use]
     pub fn record(&self) -> ModelRecord {
-        let kind = match self.kind {
-            Kind::Int8(_) => "int8",
+        let kind = match &self.kind {
+            Kind::Int8(_) => ModelRecord::INT8,
             Kind::Onnx(_) => "onnx",
             Kind::Board(_) => ModelRecord::BOARD,
+            Kind::Guarded(guarded) => &guarded.record.kind,
         };
         ModelRecord {
             name: self.name.clone(),
@@ -382,7 +401,7 @@ impl Model {
     pub fn pictures_at_once(&self, crops: Crops) -> usize {
         match &self.kind {
             Kind::Onnx(_) => (onnx::network::BATCH / crops.count()).max(1),
-            Kind::Int8(_) | Kind::Board(_) => int8::BATCH,
+            Kind::Int8(_) | Kind::Board(_) | Kind::Guarded(_) => int8::BATCH,
         }
     }
 
@@ -402,6 +421,13 @@ impl Model {
             }
             Kind::Onnx(model) => Ok(Box::new(model.classifier(crops))),
             Kind::Board(board) => Ok(Box::new(board.classifier())),
+            Kind::Guarded(guarded) if crops == Crops::Center => {
+                Ok(Box::new(guarded.classifier(simd)?))
+            }
+            Kind::Guarded(_) => {
+                let reason = "a guard looks at the centre crop alone".to_owned();
+                Err(ModelError::NoFeatures { name: self.name.clone(), reason })
+            }
         }
     }
 }

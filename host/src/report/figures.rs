@@ -98,6 +98,10 @@ pub(super) fn command(record: &RunRecord) -> String {
             command += &format!(" --{name} {}", quoted(value));
         }
     }
+    if manifest.settings.iter().any(|(name, _)| name == "guard") {
+        // The same run without the guard comes first.
+        command += " --out RUN\nmirage guard RUN --evolve --out FOLDER";
+    }
     command
 }
 

@@ -1,5 +1,6 @@
 //! An ONNX network as a classifier.
 
+mod features;
 pub mod gradient;
 pub mod network;
 mod operators;
@@ -16,6 +17,7 @@ use super::ModelError;
 use super::crops::{Crop, Crops};
 use super::description::Description;
 use super::input::Input;
+pub(super) use features::{FeatureSession, OnnxFeatures};
 use network::{BATCH, OnnxNetwork, Session};
 pub use output::Output;
 

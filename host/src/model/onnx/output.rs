@@ -32,6 +32,10 @@ impl fmt::Display for Output {
 /// How far from 1 the sum of probabilities may be.
 const TOLERANCE: f64 = 1e-3;
 
+/// Operators that only bring values into another form.
+pub(super) const SHAPING: [&str; 7] =
+    ["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout"];
+
 impl Output {
     /// What some rows of `classes` values mean, and, where they leave it open, the
     /// operators that made them.
@@ -57,8 +61,6 @@ impl Output {
 
     /// What the last operator that computes something says of the output.
     pub(super) fn of_operators(proto: &ModelProto) -> Self {
-        const SHAPING: [&str; 7] =
-            ["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout"];
         let Some(graph) = &proto.graph else { return Self::Logits };
         let mut name = graph.output.first().map(|output| &output.name);
         // A graph without cycles has no path longer than its nodes.

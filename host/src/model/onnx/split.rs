@@ -65,7 +65,7 @@ pub(super) fn forget_unused_padding(model: &mut ModelProto) {
 
 /// Turns every `Constant` node that holds a tensor into an initializer, and lists none of
 /// those as an input, as old files do.
-fn name_constants(graph: &mut GraphProto) {
+pub(super) fn name_constants(graph: &mut GraphProto) {
     let GraphProto { node: nodes, initializer: initializers, .. } = graph;
     nodes.retain_mut(|node| {
         if node.op_type != "Constant" || node.output.len() != 1 {
@@ -80,21 +80,34 @@ fn name_constants(graph: &mut GraphProto) {
 }
 
 /// What a graph's tensor names stand for.
-struct Search<'a> {
+pub(super) struct Search<'a> {
     graph: &'a GraphProto,
-    constants: HashMap<&'a str, &'a TensorProto>,
+    pub(super) constants: HashMap<&'a str, &'a TensorProto>,
     /// The node that makes each tensor.
     makers: HashMap<&'a str, usize>,
 }
 
 impl<'a> Search<'a> {
-    fn new(graph: &'a GraphProto) -> Self {
+    pub(super) fn new(graph: &'a GraphProto) -> Self {
         let constants = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor));
         let mut makers = HashMap::new();
         for (index, node) in graph.node.iter().enumerate() {
             makers.extend(node.output.iter().map(|name| (name.as_str(), index)));
         }
         Self { graph, constants: constants.collect(), makers }
+    }
+
+    /// The node that makes a tensor; `None` for inputs and constants.
+    pub(super) fn maker(&self, name: &str) -> Option<&'a NodeProto> {
+        self.makers.get(name).map(|&index| &self.graph.node[index])
+    }
+
+    /// Whether a tensor depends on what the network is given.
+    pub(super) fn is_data(&self, name: &str) -> bool {
+        let is_input = |name: &str| self.graph.input.iter().any(|input| input.name == name);
+        let nodes = self.ancestors(name, None);
+        let used = nodes.iter().flat_map(|&index| &self.graph.node[index].input);
+        is_input(name) || used.into_iter().any(|name| is_input(name))
     }
 
     /// The tensor to cut at, and the indices of the nodes behind it.
