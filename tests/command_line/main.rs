@@ -13,6 +13,7 @@ mod board;
 mod colour;
 #[cfg(unix)]
 mod device;
+mod guard;
 mod lineage;
 mod models;
 mod output;

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod data;
 pub mod device;
 pub mod evolve;
+pub mod guard;
 pub mod lineage;
 pub mod models;
 pub mod quantize;

@@ -340,7 +340,10 @@ mod tests {
     #[test]
     fn the_threads_change_no_bit() {
         let (features, classes) = clusters(300);
-        let wide: Vec<f32> = features.chunks(3).flat_map(|x| [*x.first_chunk::<3>().unwrap(); 20].concat()).collect();
+        let wide: Vec<f32> = features
+            .chunks(3)
+            .flat_map(|x| [*x.first_chunk::<3>().unwrap(); 20].concat())
+            .collect();
         let fit = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| Gaussian::fit(&wide, 60, Some((&classes, 2)))).unwrap()

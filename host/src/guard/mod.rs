@@ -14,7 +14,7 @@ pub mod natural;
 pub mod roc;
 pub mod rule;
 pub mod score;
-//pub mod study;
+pub mod study;
 
 use std::sync::Arc;
 

@@ -112,7 +112,11 @@ impl Natural {
     ///
     /// # Errors
     /// [`NaturalError`].
-    pub fn of(model: &Model, photographs: Option<&Path>, data: &Path) -> Result<Self, NaturalError> {
+    pub fn of(
+        model: &Model,
+        photographs: Option<&Path>,
+        data: &Path,
+    ) -> Result<Self, NaturalError> {
         match photographs {
             Some(path) if path.is_dir() => Self::photographs(model, path, folder(path)?),
             Some(path) => Self::photographs(model, path, list(model, path)?),
@@ -122,7 +126,8 @@ impl Natural {
 
     fn mnist(model: &Model, data: &Path) -> Result<Self, NaturalError> {
         let (shape, classes) = (model.shape(), model.classes());
-        let fits = |set: &Dataset| (set.images.rows, set.images.columns) == (shape.height, shape.width);
+        let fits =
+            |set: &Dataset| (set.images.rows, set.images.columns) == (shape.height, shape.width);
         let is_grey = shape.channels == 1 && classes == CLASSES;
         let sets = if is_grey {
             Some([Dataset::load(data, Split::Train)?, Dataset::load(data, Split::Test)?])
@@ -137,7 +142,8 @@ impl Natural {
         let take = |set: &Dataset, indices: &mut dyn Iterator<Item = usize>| {
             let mut sample = Sample::default();
             let classes = sample.classes.insert(Vec::new());
-            for (index, image) in indices.filter_map(|index| Some((index, set.images.get(index)?))) {
+            for (index, image) in indices.filter_map(|index| Some((index, set.images.get(index)?)))
+            {
                 sample.pictures.extend(image);
                 classes.push(usize::from(set.labels[index]));
             }
@@ -160,7 +166,8 @@ impl Natural {
             return Err(NaturalError::TooFew { path: source.to_owned(), found: list.len() });
         }
         let shape = model.shape();
-        let mut samples = [(); 3].map(|()| Sample { classes: Some(Vec::new()), ..Sample::default() });
+        let mut samples =
+            [(); 3].map(|()| Sample { classes: Some(Vec::new()), ..Sample::default() });
         for (index, (path, class)) in list.into_iter().enumerate() {
             let sample = &mut samples[index % 3];
             let image = Image::open(&path)?.with_channels(shape.channels);
@@ -201,7 +208,8 @@ fn list(model: &Model, path: &Path) -> Result<Vec<(PathBuf, Option<usize>)>, Nat
     let mut list = Vec::new();
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     for (index, line) in lines {
-        let unfit = |reason: String| NaturalError::Line { path: path.to_owned(), line: index + 1, reason };
+        let unfit =
+            |reason: String| NaturalError::Line { path: path.to_owned(), line: index + 1, reason };
         let (file, class) = match line.trim().rsplit_once(char::is_whitespace) {
             None => (line.trim(), None),
             Some((file, class)) => match class.parse::<usize>() {
@@ -231,7 +239,8 @@ mod tests {
     fn with_greys(count: usize) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for index in 0..count {
-            let image = Image { width: 28, height: 28, channels: 1, pixels: vec![index as u8; 784] };
+            let image =
+                Image { width: 28, height: 28, channels: 1, pixels: vec![index as u8; 784] };
             let path = folder.path().join(format!("{index:03}.png"));
             fs::write(path, image.to_png().unwrap()).unwrap();
         }
@@ -263,9 +272,8 @@ mod tests {
     fn what_is_no_natural_image_is_refused() {
         let (model, place) = (Model::load("lenet").unwrap(), with_greys(59));
         let list = place.path().join("list.txt");
-        let refusal = |path: &Path| {
-            Natural::of(&model, Some(path), Path::new("")).unwrap_err().to_string()
-        };
+        let refusal =
+            |path: &Path| Natural::of(&model, Some(path), Path::new("")).unwrap_err().to_string();
         let error = refusal(place.path());
         assert!(error.contains("59 images") && error.contains("60"), "{error}");
         for (text, words) in [

@@ -92,14 +92,16 @@ impl FromStr for Rule {
 
     fn from_str(text: &str) -> Result<Self, NoRule> {
         let parts: Vec<&str> = text.split(", ").collect();
-        let (&[name, threshold, spread], gaussian) =
-            parts.split_first_chunk().ok_or(NoRule)?;
+        let (&[name, threshold, spread], gaussian) = parts.split_first_chunk().ok_or(NoRule)?;
         let number = |text: &str, what| -> Option<f32> { text.strip_prefix(what)?.parse().ok() };
         let rule = Self {
             score: Score::ALL.into_iter().find(|score| score.name() == name).ok_or(NoRule)?,
             threshold: number(threshold, "threshold ").ok_or(NoRule)?,
             spread: number(spread, "spread ").ok_or(NoRule)?,
-            gaussian: gaussian.first().and_then(|text| text.strip_prefix("gaussian ")).map(str::to_owned),
+            gaussian: gaussian
+                .first()
+                .and_then(|text| text.strip_prefix("gaussian "))
+                .map(str::to_owned),
         };
         if rule.to_string() == text { Ok(rule) } else { Err(NoRule) }
     }
@@ -150,7 +152,13 @@ mod tests {
         }
         assert_eq!(rule(Score::Energy).to_string(), "energy, threshold -6, spread 45");
         assert_eq!(rule(Score::MaxLogit).in_words(), "max-logit at least 6");
-        for text in ["", "energy", "energy, threshold x, spread 1", "energy, threshold 1, spread 1, more", "heat, threshold 1, spread 1"] {
+        for text in [
+            "",
+            "energy",
+            "energy, threshold x, spread 1",
+            "energy, threshold 1, spread 1, more",
+            "heat, threshold 1, spread 1",
+        ] {
             assert_eq!(text.parse::<Rule>(), Err(NoRule), "{text}");
         }
     }

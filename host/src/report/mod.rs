@@ -11,6 +11,7 @@ mod chart;
 mod curves;
 mod figures;
 pub mod gallery;
+pub mod guard;
 pub mod html;
 mod paper;
 mod plots;

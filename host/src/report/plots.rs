@@ -125,6 +125,16 @@ pub(super) fn distribution(record: &RunRecord) -> Chart {
     Chart { x, y, mark: None, curves }
 }
 
+/// What guards accept of natural images, by what they accept of fooling ones.
+pub(super) fn roc(guards: &[(&str, Vec<(f64, f64)>)]) -> Chart {
+    let curve = |(number, (name, points)): (usize, &(&str, Vec<_>))| {
+        Curve::nth(number, name, points.clone())
+    };
+    let x = Axis::percent("fooling images accepted", 1.0);
+    let y = Axis::percent("natural images accepted", 1.0);
+    Chart { x, y, mark: Some(0.95), curves: guards.iter().enumerate().map(curve).collect() }
+}
+
 /// The height of the highest point, at least 0.
 fn highest(curves: &[Curve]) -> f64 {
     curves.iter().flat_map(|curve| &curve.points).map(|&(_, y)| y).fold(0.0, f64::max)

@@ -178,7 +178,9 @@ fn features(search: &Search, name: &str) -> Result<(String, Option<NodeProto>), 
             (Some(before), None) => name.clone_from(before),
             _ => {
                 let what = format!("{} that makes {name:?}", node.op_type);
-                return Err(format!("before its last layer it branches ({what}): it has no features that its logits are made of"));
+                return Err(format!(
+                    "before its last layer it branches ({what}): it has no features that its logits are made of"
+                ));
             }
         }
     }
@@ -242,7 +244,11 @@ mod tests {
             let (logits, features) = run(&network, &pictures(BATCH + 3));
             for (logits, features) in logits.chunks(2).zip(features.chunks(4)) {
                 for (class, &logit) in logits.iter().enumerate() {
-                    let terms = features.iter().zip(&weights[class..].iter().step_by(2).collect::<Vec<_>>()).map(|(f, w)| f * **w).sum::<f32>();
+                    let terms = features
+                        .iter()
+                        .zip(&weights[class..].iter().step_by(2).collect::<Vec<_>>())
+                        .map(|(f, w)| f * **w)
+                        .sum::<f32>();
                     let expected = terms + [0.25, -3.0][class];
                     assert!((logit - expected).abs() < 1e-4, "{ending:?}: {logit} {expected}");
                 }
@@ -255,7 +261,13 @@ mod tests {
         let with_last = |kernel: usize| {
             let mut builder = builder();
             let dims = [2, 4, kernel, kernel];
-            builder.layer("Conv", "last", "relu", &dims, &[("kernel_shape", Ints(&[kernel as i64; 2]))]);
+            builder.layer(
+                "Conv",
+                "last",
+                "relu",
+                &dims,
+                &[("kernel_shape", Ints(&[kernel as i64; 2]))],
+            );
             builder.node("GlobalAveragePool", "pool", &["last"], &[]);
             builder.node("Flatten", "flat", &["pool"], &[]);
             builder.node("Softmax", "prob", &["flat"], &[("axis", Int(1))]);
