@@ -334,7 +334,12 @@ mod tests {
         // Features that never vary do not stand in the way, and are missed when they do.
         let features: Vec<f32> = features.chunks(4).flat_map(|x| [x[0], x[1], x[2], 0.0]).collect();
         let gaussian = Gaussian::fit(&features, 4, None).unwrap();
-        assert!(gaussian.distance(&[0.0, 0.0, 0.0, 1.0]) > 100.0);
+        let [seen, unseen] = [2, 3].map(|axis| {
+            let mut features = [0.0; 4];
+            features[axis] = 1.0;
+            gaussian.distance(&features)
+        });
+        assert!(seen < 2.0 && unseen > 50.0, "{seen} {unseen}");
     }
 
     #[test]
