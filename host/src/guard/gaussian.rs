@@ -232,8 +232,7 @@ fn cholesky(mut matrix: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
             row[column] = sum / pivot[column];
         }
         let square = row[index] - dot(&row[..index], &row[..index]);
-        // Also no number.
-        if !(square > 0.0) {
+        if square.is_nan() || square <= 0.0 {
             return None;
         }
         row[index] = square.sqrt();
