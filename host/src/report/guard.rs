@@ -105,22 +105,30 @@ fn share(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// One sentence for each way of evolving, by the guard that lets the fewest images through.
+/// The guard that sees the most of the images that know none, and how each does on those
+/// that were evolved under it.
 fn summary(study: &Study) -> String {
-    let best = |group: &&Group, own: bool| {
-        let of = group.detections.iter().filter(|d| !own || group.guard == Some(d.score));
-        of.map(|detection| (detection.accepted, detection.score.name())).min()
-    };
-    let sentences = study.groups.iter().filter_map(|group| {
-        let (accepted, guard) = best(&group, group.guard.is_some())?;
-        let verb = if group.guard.is_some() { "itself accepts" } else { "accepts fewest," };
-        let name = match group.guard {
-            None => group.preset.clone(),
-            Some(_) => format!("{} evolved under it", group.preset),
-        };
-        Some(format!("Of {} images of {name} the guard {guard} {verb} {accepted}.", group.images))
+    let free = study.groups.iter().filter(|group| group.guard.is_none()).filter_map(|group| {
+        let best = group.detections.iter().min_by_key(|detection| detection.accepted)?;
+        let (images, preset) = (group.images, &group.preset);
+        let (guard, accepted) = (best.score.name(), best.accepted);
+        Some(format!(
+            "Of {images} images of {preset} the guard {guard} accepts fewest: {accepted}."
+        ))
     });
-    sentences.collect::<Vec<_>>().join(" ")
+    let mut sentences: Vec<String> = free.collect();
+    let own = Score::ALL.into_iter().filter_map(|score| {
+        let groups = study.groups.iter().filter(|group| group.guard == Some(score));
+        let counts = groups.map(|group| (group.detections[score.index()].accepted, group.images));
+        let (accepted, images) = counts.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
+        Some(format!("{} {accepted} of {images}", score.name()))
+    });
+    let own: Vec<String> = own.collect();
+    if !own.is_empty() {
+        let own = own.join(", ");
+        sentences.push(format!("Of images that were evolved under it, each guard accepts: {own}."));
+    }
+    sentences.join(" ")
 }
 
 fn numbers(study: &Study) -> Vec<Number> {
@@ -218,6 +226,8 @@ mod tests {
             "0.625",
             "mnist-&#60;cppn&#62;",
             "under energy",
+            "accepts fewest: 1.",
+            "each guard accepts: energy 1 of 2.",
             "89ab",
             "mirage guard runs/a",
         ] {
