@@ -12,8 +12,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    Answer, ascend, classify, completions, data, device, evolve, guard, lineage, models, quantize,
-    report, train, transfer,
+    Answer, ablate, ascend, classify, completions, data, device, diversity, evolve, guard, lineage,
+    models, quantize, report, train, transfer,
 };
 use crate::interrupt::Interrupt;
 
@@ -38,6 +38,10 @@ enum Command {
     Device(device::DeviceArgs),
     /// Show the images of runs to other networks
     Transfer(transfer::TransferArgs),
+    /// Take repeated elements out of a run's images: does the network need them all?
+    Ablate(ablate::AblateArgs),
+    /// Compare runs: do they give different images for a class?
+    Diversity(diversity::DiversityArgs),
     /// Draw the tree of a run's images: which descend from one another
     Lineage(lineage::LineageArgs),
     /// Tell how well simple guards see the images of runs
@@ -85,7 +89,9 @@ fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
         Command::Evolve(args) => return Ok(evolve::run(&args)?),
         Command::Ascend(args) => return Ok(ascend::run(&args)?),
         Command::Guard(args) => return Ok(guard::run(&args)?),
+        Command::Ablate(args) => ablate::run(&args)?,
         Command::Classify(args) => classify::run(&args)?,
+        Command::Diversity(args) => diversity::run(&args)?,
         Command::Lineage(args) => lineage::run(&args)?,
         Command::Report(args) => report::run(&args)?,
         Command::Transfer(args) => transfer::run(&args)?,

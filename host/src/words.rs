@@ -6,14 +6,14 @@ pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
     format!("{count} {}", plural(count, noun))
 }
 
-/// A noun as it follows a count, with an s, or es, unless that is 1.
+/// A noun as it follows a count, with an s, es, or ies, unless that is 1.
 pub(crate) fn plural(count: impl Into<u64>, noun: &str) -> String {
-    let s = match count.into() {
-        1 => "",
-        _ if noun.ends_with('s') => "es",
-        _ => "s",
-    };
-    format!("{noun}{s}")
+    match (count.into(), noun.strip_suffix('y')) {
+        (1, _) => noun.to_owned(),
+        (_, Some(stem)) => format!("{stem}ies"),
+        _ if noun.ends_with('s') => format!("{noun}es"),
+        _ => format!("{noun}s"),
+    }
 }
 
 /// `text` as one word of a POSIX shell.
@@ -35,6 +35,7 @@ mod tests {
         let texts = [0_u32, 1, 2].map(|count| counted(count, "image"));
         assert_eq!(texts, ["0 images", "1 image", "2 images"]);
         assert_eq!(counted(2_u32, "class"), "2 classes");
+        assert_eq!(counted(2_u32, "copy"), "2 copies");
     }
 
     #[test]

@@ -15,6 +15,8 @@ fn the_tree_of_a_run_is_drawn_and_told() {
     assert_eq!(told["classes"], 10);
     assert!(told["nearness"].is_null(), "digits have no order");
 
+    assert!(told["nearness_in_confusion"].is_null(), "nobody tells of confusion");
+
     let newick = String::from_utf8(place.read("run/tree.nwk")).unwrap();
     assert_eq!(newick.lines().count(), families.len());
     assert!((0..10).all(|class| newick.contains(&format!("'{class}'"))), "{newick}");
@@ -38,6 +40,23 @@ fn a_run_that_was_stopped_has_a_tree_too() {
     let manifest = String::from_utf8(place.read("run/run.json")).unwrap();
     place.write("run/run.json", manifest.replace("\"done\"", "\"running\""));
     assert_eq!(place.json("lineage run")["classes"], 10);
+}
+
+#[test]
+fn another_run_tells_whether_kin_are_confused() {
+    let place = Workplace::new();
+    for seed in [2, 3] {
+        place.succeed(&format!("evolve --generations 30 --children 60 --seed {seed} --out {seed}"));
+    }
+    let told = place.json("lineage 2 --confusion 3");
+    let nearness = &told["nearness_in_confusion"];
+    let of = |key: &str| nearness[key].as_f64().unwrap();
+    assert!(of("distance") > 0.0 && of("by_chance") > 0.0 && (0.001..=1.0).contains(&of("p")));
+    let text = place.succeed("lineage 2 --confusion 3");
+    assert!(text.contains("in the classes of next of kin"), "{text}");
+    place.succeed("evolve --model lenet-small --generations 3 --children 20 --out small");
+    place.refuse("lineage 2 --confusion nowhere", &["--confusion", "nowhere"]);
+    place.refuse("lineage 2 --confusion small", &["--confusion small", "lenet-small"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Errors: exit code 2, nothing on standard output, one line on standard error that
 //! begins with `error: ` and names the file or option, and no file changed.
 
+mod ablate;
 mod ascend;
 mod bad_data;
 mod bad_folder;
@@ -13,6 +14,7 @@ mod board;
 mod colour;
 #[cfg(unix)]
 mod device;
+mod diversity;
 mod guard;
 mod lineage;
 mod models;

@@ -1,16 +1,17 @@
 //! `mirage lineage`: which classes' images descend from one another.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::images::{Images, ImagesError};
 use super::{OutputError, default_threads, print};
 use crate::experiment::folder::{Folder, FolderError};
 use crate::experiment::journal::RunError;
 use crate::experiment::phylogeny::{Clade, Nearness, Phylogeny};
-use crate::experiment::record::RunRecord;
+use crate::experiment::record::{Champion, RunRecord};
 use crate::experiment::run;
 use crate::files;
 use crate::model::{Model, ModelError};
@@ -31,6 +32,9 @@ pub struct LineageArgs {
     /// The model of the run, if it is not where it was
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
+    /// Another run on the same network, whose images tell which classes it confuses
+    #[arg(long, value_name = "RUN")]
+    confusion: Option<PathBuf>,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -51,6 +55,21 @@ pub enum LineageCommandError {
     /// The run has no image yet.
     #[error("{}: there is no image in this run yet; evolve some first", .0.display())]
     Empty(PathBuf),
+    /// The run that tells of confusion has no images.
+    #[error("--confusion: {0}")]
+    Images(ImagesError),
+    /// That run was evolved on another network.
+    #[error(
+        "--confusion {}: that run was evolved on {other}, and this one on {own}, whose SHA-256 differs; name one of the same network", path.display()
+    )]
+    Unlike {
+        /// The other run's folder.
+        path: PathBuf,
+        /// Its network.
+        other: String,
+        /// The network of the run.
+        own: String,
+    },
     /// The tree cannot be drawn.
     #[error("{0}")]
     Report(#[from] ReportError),
@@ -79,6 +98,8 @@ struct Told {
     families: Vec<Family>,
     /// Whether kin have neighbouring numbers, where numbers mean something.
     nearness: Option<Nearness>,
+    /// Whether the network confuses kin, if there are images that tell.
+    nearness_in_confusion: Option<Nearness>,
 }
 
 /// All that descends from one founder.
@@ -101,6 +122,10 @@ pub fn run(args: &LineageArgs) -> Result<(), LineageCommandError> {
     if record.champions.is_empty() {
         return Err(LineageCommandError::Empty(args.run.clone()));
     }
+    let told_by = match &args.confusion {
+        Some(path) => confusion(path, &model)?,
+        None => Vec::new(),
+    };
     let mut holders = vec![None; model.classes()];
     record.champions.iter().for_each(|champion| holders[champion.class] = Some(champion.id));
     let phylogeny = Phylogeny::new(&individuals, &holders);
@@ -108,7 +133,7 @@ pub fn run(args: &LineageArgs) -> Result<(), LineageCommandError> {
     let path = folder.path().join("tree.nwk");
     files::write(&path, phylogeny.newick(model.labels()).as_bytes())
         .map_err(|source| LineageCommandError::Write { path, source })?;
-    let told = Told::of(&record, individuals.len(), &phylogeny, folder);
+    let told = Told::of(&record, individuals.len(), &phylogeny, &told_by, folder);
     if args.json {
         print(&format!("{}\n", serde_json::json!(told)))?;
     } else {
@@ -117,8 +142,27 @@ pub fn run(args: &LineageArgs) -> Result<(), LineageCommandError> {
     Ok(())
 }
 
+/// The images of another run on the model.
+fn confusion(path: &Path, model: &Model) -> Result<Vec<Champion>, LineageCommandError> {
+    let images = Images::of(path, None).map_err(LineageCommandError::Images)?;
+    if images.model.sha256() != model.sha256() {
+        return Err(LineageCommandError::Unlike {
+            path: path.to_owned(),
+            other: images.model.name().to_owned(),
+            own: model.name().to_owned(),
+        });
+    }
+    Ok(images.record.champions)
+}
+
 impl Told {
-    fn of(record: &RunRecord, individuals: usize, phylogeny: &Phylogeny, folder: Folder) -> Self {
+    fn of(
+        record: &RunRecord,
+        individuals: usize,
+        phylogeny: &Phylogeny,
+        told_by: &[Champion],
+        folder: Folder,
+    ) -> Self {
         let classes = record.manifest.model.labels.len();
         let family = |founder: &Clade| {
             let mut images = 0;
@@ -127,8 +171,8 @@ impl Told {
         };
         let mut families: Vec<Family> = phylogeny.founders.iter().map(family).collect();
         families.sort_by_key(|family| (usize::MAX - family.classes.len(), family.founder));
-        let distance = |a: usize, b: usize| a.abs_diff(b) as f64;
-        let nearness = (classes > FEW).then(|| Nearness::of(&phylogeny.kin(classes), distance));
+        let kin = phylogeny.kin(classes);
+        let nearness = (classes > FEW).then(|| Nearness::in_order(&kin));
         Self {
             run: folder.path().display().to_string(),
             individuals,
@@ -136,6 +180,7 @@ impl Told {
             classes: families.iter().map(|family| family.classes.len()).sum(),
             families,
             nearness: nearness.flatten(),
+            nearness_in_confusion: Nearness::in_confusion(&kin, told_by),
         }
     }
 
@@ -167,6 +212,12 @@ impl Told {
         if let Some(Nearness { distance, by_chance, p, .. }) = self.nearness {
             text += &format!(
                 "the numbers of next of kin are {distance:.1} apart, by chance {by_chance:.1} (p = {p:.3}); ImageNet's follow WordNet\n"
+            );
+        }
+        if let Some(Nearness { distance, by_chance, p, .. }) = self.nearness_in_confusion {
+            let [kin, others] = [distance, by_chance].map(|distance| 10_f64.powf(-distance));
+            text += &format!(
+                "images of the other run score {kin:.1e} in the classes of next of kin, by chance {others:.1e} (geometric means; p = {p:.3})\n"
             );
         }
         for name in ["tree.svg", "tree.nwk"] {

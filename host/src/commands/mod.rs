@@ -1,10 +1,12 @@
 //! What the command line can do, one module per command.
 
+pub mod ablate;
 pub mod ascend;
 pub mod classify;
 pub mod completions;
 pub mod data;
 pub mod device;
+pub mod diversity;
 pub mod evolve;
 pub mod guard;
 pub mod lineage;
@@ -14,6 +16,7 @@ pub mod report;
 pub mod train;
 pub mod transfer;
 
+mod images;
 mod progress;
 
 use std::io::{self, Write};

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::ascent::run::Progress as Ascent;
 use crate::experiment::summary::{News, Progress};
+use crate::words::counted;
 
 /// A line for a run, empty as yet.
 pub(super) fn line() -> ProgressBar {
@@ -53,6 +54,11 @@ pub(super) fn ascent_in_words(now: Ascent) -> String {
         now.rate,
         now.seconds_left.map_or_else(|| "?".to_owned(), duration)
     )
+}
+
+/// Shows how many images are done.
+pub(super) fn show_images(line: &ProgressBar, done: usize) {
+    line.set_message(counted(done as u64, "image"));
 }
 
 /// Its two largest units.

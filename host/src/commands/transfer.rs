@@ -1,18 +1,16 @@
 //! `mirage transfer`: whether images that fool one network fool others.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{CropsName, OutputError, default_threads, print};
-use crate::experiment::folder::{Folder, FolderError};
-use crate::experiment::journal::RunError;
-use crate::experiment::plan::{Plan, PlanError};
-use crate::experiment::run;
-use crate::experiment::transfer::{Transfer, TransferError, transfer};
+use super::images::{Images, ImagesError};
+use super::{CropsName, OutputError, print};
+use crate::experiment::record::Manifest;
+use crate::experiment::transfer::{Entry, Transfer, TransferError, matrix, transfer};
 use crate::files;
 use crate::model::{Crops, Model, ModelError};
 
@@ -42,26 +40,9 @@ pub struct TransferArgs {
 /// Why `mirage transfer` failed.
 #[derive(Debug, Error)]
 pub enum TransferCommandError {
-    /// A folder has no run.
+    /// A run has no images that can be shown.
     #[error("{0}")]
-    Folder(#[from] FolderError),
-    /// A run's settings cannot be read.
-    #[error("{0}")]
-    Plan(#[from] PlanError),
-    /// The model of a run cannot be used.
-    #[error("{}: {source}; put the model back where it was", folder.display())]
-    Own {
-        /// The run folder.
-        folder: PathBuf,
-        /// What is wrong with it.
-        source: ModelError,
-    },
-    /// A run cannot be read.
-    #[error("{0}")]
-    Run(#[from] RunError),
-    /// A run has no image yet.
-    #[error("{}: there is no image in this run yet; evolve some first", .0.display())]
-    Empty(PathBuf),
+    Images(#[from] ImagesError),
     /// A network that was to judge cannot be used.
     #[error("--onto: {0}")]
     Onto(ModelError),
@@ -89,7 +70,7 @@ struct Shown {
     preset: String,
     seed: u64,
     #[serde(skip)]
-    labels: Vec<String>,
+    manifest: Manifest,
     onto: Vec<Transfer>,
 }
 
@@ -124,29 +105,62 @@ pub fn run(args: &TransferArgs) -> Result<(), TransferCommandError> {
         let table = table(&shown).and_then(|bytes| files::write(path, &bytes));
         table.map_err(|source| TransferCommandError::Table { path: path.clone(), source })?;
     }
+    let all = shown.iter().flat_map(|run| run.onto.iter().map(|onto| (&run.manifest, onto)));
+    let matrix = matrix(all);
     if args.json {
-        print(&format!("{}\n", serde_json::json!({ "runs": shown })))?;
+        print(&format!("{}\n", serde_json::json!({ "runs": shown, "matrix": matrix })))?;
     } else {
-        print(&shown.iter().map(Shown::in_words).collect::<String>())?;
+        let mut text: String = shown.iter().map(Shown::in_words).collect();
+        if shown.len() > 1 {
+            text += &in_words(&matrix);
+        }
+        print(&text)?;
     }
     Ok(())
 }
 
+/// The matrix for a person.
+fn in_words(matrix: &[Entry]) -> String {
+    let names: Vec<[String; 2]> = matrix
+        .iter()
+        .map(|entry| [format!("{} {}", entry.own, entry.preset), entry.onto.clone()])
+        .collect();
+    let width = |column: usize, title: &str| {
+        let widths = names.iter().map(|names| names[column].chars().count());
+        widths.max().unwrap_or(0).max(title.len())
+    };
+    let (own, onto) = (width(0, "evolved against"), width(1, "shown to"));
+    let mut text = format!(
+        "means over the runs on a network\n  {:own$}  {:onto$}  {:>4}  {:>14}  {:>14}  {:>10}  {:>15}\n",
+        "evolved against",
+        "shown to",
+        "runs",
+        "same top class",
+        "own confidence",
+        "confidence",
+        "99.99 % of both",
+    );
+    for (entry, [evolved, shown]) in matrix.iter().zip(&names) {
+        let percent = |share: f64| format!("{:.2} %", share * 100.0);
+        text += &format!(
+            "  {evolved:own$}  {shown:onto$}  {:>4}  {:>14}  {:>14}  {:>10}  {:>15}\n",
+            entry.runs,
+            percent(entry.same_top),
+            percent(entry.own_mean_confidence),
+            percent(entry.mean_confidence),
+            percent(entry.certain_of_both),
+        );
+    }
+    text
+}
+
 /// Shows the images of a run to networks.
 fn show(
-    path: &PathBuf,
+    path: &Path,
     onto: &[Model],
     crops: Option<CropsName>,
 ) -> Result<Shown, TransferCommandError> {
-    let folder = Folder::new(path);
-    let manifest = folder.manifest()?;
-    let plan = Plan::of(&manifest)?;
-    let own = Model::load(&manifest.model.name)
-        .map_err(|source| TransferCommandError::Own { folder: path.clone(), source })?;
-    let record = run::record(&own, &folder, default_threads().get())?;
-    if record.champions.is_empty() {
-        return Err(TransferCommandError::Empty(path.clone()));
-    }
+    let Images { plan, record, .. } = Images::of(path, None)?;
     let judge = |model: &Model| {
         let crops = match crops {
             Some(name) => name.into(),
@@ -160,8 +174,8 @@ fn show(
         model: record.manifest.model.name.clone(),
         preset: record.manifest.preset.clone(),
         seed: record.manifest.seed,
-        labels: record.manifest.model.labels.clone(),
         onto: onto.iter().map(judge).collect::<Result<_, _>>()?,
+        manifest: record.manifest,
     })
 }
 
@@ -176,7 +190,7 @@ fn table(shown: &[Shown]) -> io::Result<Vec<u8>> {
                     model: &run.model,
                     onto: &transfer.onto,
                     class: image.class,
-                    label: &run.labels[image.class],
+                    label: &run.manifest.model.labels[image.class],
                     own_top: image.own_top,
                     own_confidence: image.own_confidence,
                     top: image.top,
@@ -191,7 +205,8 @@ fn table(shown: &[Shown]) -> io::Result<Vec<u8>> {
 impl Shown {
     /// The result for a person.
     fn in_words(&self) -> String {
-        let Self { run, model, preset, seed, .. } = self;
+        let Self { run, model, preset, seed, manifest, .. } = self;
+        let labels = &manifest.model.labels;
         let mut text = format!("{run}: evolved against {model} ({preset}, seed {seed})\n");
         let name = |transfer: &Transfer| transfer.onto.chars().count();
         let width = self.onto.iter().map(name).max().unwrap_or(0).max("shown to".len());
@@ -224,17 +239,17 @@ impl Shown {
                 transfer.own_mean_confidence * 100.0
             );
         }
-        if self.labels.len() > FEW {
+        if labels.len() > FEW {
             return text;
         }
         text += "  by class, from left to right as above; in brackets what the image is taken for instead\n";
-        for (index, label) in self.labels.iter().enumerate() {
+        for (index, label) in labels.iter().enumerate() {
             let of = |transfer: &Transfer| {
                 let image = transfer.judgements.iter().find(|image| image.class == index)?;
                 let percent = format!("{:.2} %", f64::from(image.confidence) * 100.0);
                 Some(match image.top == index {
                     true => format!("{percent:>10}{:8}", ""),
-                    false => format!("{percent:>10} {:7}", format!("({})", self.labels[image.top])),
+                    false => format!("{percent:>10} {:7}", format!("({})", labels[image.top])),
                 })
             };
             let row: Option<String> = self.onto.iter().map(of).collect();

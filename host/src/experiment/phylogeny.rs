@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use mirage_core::rng::Stream;
 use serde::Serialize;
 
+use super::permutation::shuffle;
+use super::record::Champion;
+use super::summary::LEAST_SCORE;
+
 /// One individual that ever held a cell: a row of `lineage.csv`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Individual {
@@ -219,6 +223,35 @@ pub struct Nearness {
 pub const SHUFFLES: usize = 999;
 
 impl Nearness {
+    /// Measures by the order of the classes: how far their numbers are apart.
+    #[must_use]
+    pub fn in_order(kin: &[Vec<usize>]) -> Option<Self> {
+        Self::of(kin, |a, b| a.abs_diff(b) as f64)
+    }
+
+    /// Measures by the network's confusion, as images tell it: two classes are near if it
+    /// finds much of the one in the image that was evolved for the other. The distance is
+    /// minus the decimal logarithm of the score, a mean of both ways round: 2 where each
+    /// image scores a hundredth in the other's class.
+    ///
+    /// The images ought to be another run's: those of the run itself share what they
+    /// inherited, and what is in them both scores in both classes. `None` if no class has
+    /// kin, or one with kin has no image.
+    #[must_use]
+    pub fn in_confusion(kin: &[Vec<usize>], images: &[Champion]) -> Option<Self> {
+        let mut scores = vec![None; kin.len()];
+        images.iter().for_each(|image| scores[image.class] = Some(&image.scores));
+        let is_told = |class: usize| kin[class].is_empty() || scores[class].is_some();
+        if !(0..kin.len()).all(is_told) {
+            return None;
+        }
+        let doubt = |of: usize, class: usize| {
+            let score = scores[of].map_or(0.0, |scores| scores[class]);
+            -f64::from(score.max(LEAST_SCORE)).log10()
+        };
+        Self::of(kin, |a, b| f64::midpoint(doubt(a, b), doubt(b, a)))
+    }
+
     /// Measures by `distance`, of two classes. `None` if no class has kin.
     #[must_use]
     pub fn of(kin: &[Vec<usize>], distance: impl Fn(usize, usize) -> f64) -> Option<Self> {
@@ -238,12 +271,11 @@ impl Nearness {
         let observed = mean(&|class| class);
         let mut random = Stream::new(0, 0, 0);
         let mut names: Vec<usize> = (0..kin.len()).collect();
+        let mut order = held.clone();
         let (mut sum, mut as_near) = (0.0, 0);
         for _ in 0..SHUFFLES {
-            for last in (1..held.len()).rev() {
-                let other = random.below(last as u32 + 1) as usize;
-                names.swap(held[last], held[other]);
-            }
+            shuffle(&mut order, &mut random);
+            held.iter().zip(&order).for_each(|(&class, &name)| names[class] = name);
             let shuffled = mean(&|class| names[class]);
             sum += shuffled;
             as_near += usize::from(shuffled <= observed);
@@ -328,5 +360,26 @@ mod tests {
         assert_eq!(far.distance, 8.0);
         assert!(far.p > 0.9, "{far:?}");
         assert_eq!(Nearness::of(&[vec![], vec![]], distance), None);
+        assert_eq!(Nearness::in_order(&paired(|class| class ^ 8)), Some(far));
+    }
+
+    #[test]
+    fn confusion_is_what_one_image_scores_in_the_class_of_another() {
+        // The network takes each of eight pairs of neighbours for each other.
+        let image = |class: usize| Champion {
+            class,
+            confidence: 0.9,
+            generation: 1,
+            id: class as u64,
+            picture: [].into(),
+            scores: (0..16).map(|other| if other ^ 1 == class { 0.1 } else { 0.0 }).collect(),
+        };
+        let images: Vec<Champion> = (0..16).map(image).collect();
+        let paired = |by: usize| -> Vec<Vec<usize>> { (0..16).map(|c| vec![c ^ by]).collect() };
+        let near = Nearness::in_confusion(&paired(1), &images).unwrap();
+        assert!((near.distance - 1.0).abs() < 1e-6 && near.p <= 0.01, "{near:?}");
+        let far = Nearness::in_confusion(&paired(8), &images).unwrap();
+        assert!((far.distance - 7.0).abs() < 1e-6 && far.p == 1.0, "{far:?}");
+        assert_eq!(Nearness::in_confusion(&paired(1), &images[1..]), None);
     }
 }

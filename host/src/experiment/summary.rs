@@ -19,6 +19,10 @@ pub const CERTAIN: f32 = 0.9999;
 /// The lower mark that the paper counts ImageNet's classes by.
 pub const SURE: f32 = 0.99;
 
+/// Where logarithms of scores are compared, smaller ones count as this: below it there is
+/// only rounding.
+pub const LEAST_SCORE: f32 = 1e-7;
+
 /// What a run tells as it goes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {

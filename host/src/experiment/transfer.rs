@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::record::{Champion, ModelRecord, RunRecord};
+use super::record::{Champion, Manifest, ModelRecord, RunRecord};
 use super::summary::CERTAIN;
 use crate::image::Image;
 use crate::model::{Crops, Model, ModelError};
@@ -56,6 +56,88 @@ pub struct Judgement {
     pub top: usize,
     /// The other network's confidence in the image's class.
     pub confidence: f32,
+}
+
+/// How the images of all runs on one network do on another.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// The network that the images were evolved on.
+    pub own: String,
+    /// Its SHA-256, hexadecimal.
+    pub own_sha256: String,
+    /// The preset that they were evolved by.
+    pub preset: String,
+    /// The other network.
+    pub onto: String,
+    /// Its SHA-256, hexadecimal.
+    pub onto_sha256: String,
+    /// Runs that the shares and confidences beneath are means over.
+    pub runs: usize,
+    /// Images of all of them.
+    pub images: usize,
+    /// Share of images with the same most probable class to both networks, 0 ..= 1.
+    pub same_top: f64,
+    /// Confidence, in the image's class, of the network that it was evolved on.
+    pub own_mean_confidence: f64,
+    /// That of the other network.
+    pub mean_confidence: f64,
+    /// Share of images of which both are at least 99.99 % sure that they are of their class.
+    pub certain_of_both: f64,
+}
+
+/// Which images fool which networks: an entry for each network and preset that there are
+/// runs of, and each network that they were shown to, in the order in which they first come.
+///
+/// `shown` are the manifests of runs with what became of their images.
+#[must_use]
+pub fn matrix<'a>(shown: impl Iterator<Item = (&'a Manifest, &'a Transfer)>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (run, transfer) in shown {
+        let (own, preset) = (&run.model, &run.preset);
+        let is_same = |entry: &Entry| {
+            (&entry.own_sha256, &entry.preset, &entry.onto_sha256)
+                == (&own.sha256, preset, &transfer.onto_sha256)
+        };
+        let place = entries.iter().position(is_same).unwrap_or_else(|| {
+            entries.push(Entry::empty(run, transfer));
+            entries.len() - 1
+        });
+        entries[place].add(transfer);
+    }
+    entries
+}
+
+impl Entry {
+    fn empty(run: &Manifest, transfer: &Transfer) -> Self {
+        Self {
+            own: run.model.name.clone(),
+            own_sha256: run.model.sha256.clone(),
+            preset: run.preset.clone(),
+            onto: transfer.onto.clone(),
+            onto_sha256: transfer.onto_sha256.clone(),
+            runs: 0,
+            images: 0,
+            same_top: 0.0,
+            own_mean_confidence: 0.0,
+            mean_confidence: 0.0,
+            certain_of_both: 0.0,
+        }
+    }
+
+    /// Takes one run more into the means.
+    fn add(&mut self, run: &Transfer) {
+        self.runs += 1;
+        self.images += run.images;
+        let share = |count: usize| count as f64 / run.images.max(1) as f64;
+        for (mean, value) in [
+            (&mut self.same_top, share(run.same_top)),
+            (&mut self.own_mean_confidence, run.own_mean_confidence),
+            (&mut self.mean_confidence, run.mean_confidence),
+            (&mut self.certain_of_both, share(run.certain_of_both)),
+        ] {
+            *mean += (value - *mean) / self.runs as f64;
+        }
+    }
 }
 
 /// How a run's images do on another network.
@@ -164,6 +246,7 @@ impl Transfer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::sample;
 
     #[test]
     fn shares_count_what_they_say() {
@@ -187,6 +270,30 @@ mod tests {
         assert_eq!(transfer.own_mean_confidence, 0.75);
         assert!((transfer.mean_confidence - (0.9999 + 0.375) / 4.0).abs() < 1e-7);
         assert_eq!(Transfer::of(&model, Vec::new()).mean_confidence, 0.0);
+    }
+
+    #[test]
+    fn runs_of_one_network_are_one_entry_of_the_matrix() {
+        let model = Model::load("lenet").unwrap();
+        let judgement = |top, confidence| Judgement {
+            class: 1,
+            own_top: 1,
+            own_confidence: 1.0,
+            top,
+            confidence,
+        };
+        // One image of which nothing is left, and three of which all is: runs count alike.
+        let poor = Transfer::of(&model, vec![judgement(2, 0.25)]);
+        let good = Transfer::of(&model, vec![judgement(1, 1.0); 3]);
+        let run = sample::digits().manifest;
+        let mut other = run.clone();
+        other.model.sha256 = "0".to_owned();
+        let shown = [(&run, &poor), (&other, &good), (&run, &good)];
+        let [first, second] = &matrix(shown.into_iter())[..] else { panic!("two entries") };
+        assert_eq!((first.runs, first.images, first.same_top), (2, 4, 0.5));
+        assert_eq!((first.mean_confidence, first.certain_of_both), (0.625, 0.5));
+        assert_eq!((second.runs, second.images, second.same_top), (1, 3, 1.0));
+        assert_eq!((first.own.as_str(), second.own_sha256.as_str()), ("lenet", "0"));
     }
 
     #[test]

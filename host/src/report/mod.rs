@@ -5,10 +5,12 @@
 //! so a reader never meets half a file, and the same record gives the same bytes. When
 //! they reach the disk is left to the system: they can be made again.
 
+pub mod ablation;
 pub mod ascent;
 pub mod champions;
 mod chart;
 mod curves;
+pub mod diversity;
 mod figures;
 pub mod gallery;
 pub mod guard;
@@ -16,7 +18,7 @@ pub mod html;
 mod paper;
 mod plots;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod text;
 mod thumbnail;
 pub mod tree;

@@ -7,6 +7,7 @@
 use super::chart::{Axis, Chart, Curve, Format, MAX_CURVES};
 use super::curves::{self, Steps};
 use super::figures;
+use crate::experiment::ablation::{Ablated, Level};
 use crate::experiment::record::RunRecord;
 use crate::experiment::summary::{SURE, count_at, quantile};
 
@@ -135,6 +136,34 @@ pub(super) fn roc(guards: &[(&str, Vec<(f64, f64)>)]) -> Chart {
     Chart { x, y, mark: Some(0.95), curves: guards.iter().enumerate().map(curve).collect() }
 }
 
+/// Mean confidence by the share of copies that are removed from images, and that of the
+/// control. Between two numbers of copies it lies on a straight line.
+pub(super) fn ablation(images: &[Ablated]) -> Chart {
+    const STEPS: usize = 60;
+    let mean = |confidence: fn(&Level) -> f64| -> Vec<(f64, f64)> {
+        let after = |image: &Ablated, share: f64| {
+            let removed = share * image.copies as f64;
+            let [before, after] = [removed.floor(), removed.ceil()]
+                .map(|removed| image.levels.get(removed as usize).map_or(0.0, confidence));
+            before + (after - before) * removed.fract()
+        };
+        let point = |step: usize| {
+            let share = step as f64 / STEPS as f64;
+            let sum: f64 = images.iter().map(|image| after(image, share)).sum();
+            (share, sum / images.len().max(1) as f64)
+        };
+        (0..=STEPS).map(point).collect()
+    };
+    let control = Curve::nth(1, "at random", mean(|level| level.control));
+    let curves = vec![
+        Curve { dashed: true, ..control },
+        Curve::chief("copies", mean(|level| level.confidence)),
+    ];
+    let x = Axis::percent("share of the copies removed", 1.0);
+    let y = Axis::percent("mean confidence", highest(&curves));
+    Chart { x, y, mark: None, curves }
+}
+
 /// The height of the highest point, at least 0.
 fn highest(curves: &[Curve]) -> f64 {
     curves.iter().flat_map(|curve| &curve.points).map(|&(_, y)| y).fold(0.0, f64::max)
@@ -248,6 +277,24 @@ mod tests {
         let all = rounded(&chart.curves[1]);
         assert_eq!((all.len(), all[5], all[9]), (10, (56, 0), (100, 90)));
         assert!(chart.svg(Format::Narrow).unwrap().contains("few"));
+    }
+
+    #[test]
+    fn copies_go_by_their_share() {
+        let image = |confidences: &[f64]| {
+            let copies = confidences.len() - 1;
+            let level = |(removed, &confidence)| {
+                let left = copies - removed;
+                Level { left, confidence, control: confidence / 2.0 }
+            };
+            let levels = confidences.iter().enumerate().map(level).collect();
+            Ablated { class: 0, copies, area: 0.5, levels }
+        };
+        let chart = ablation(&[image(&[1.0, 0.5, 0.0]), image(&[1.0, 1.0, 1.0, 0.25])]);
+        let at = |curve: usize, place: usize| chart.curves[curve].points[place];
+        assert_eq!((at(1, 0), at(1, 60)), ((0.0, 1.0), (1.0, 0.125)));
+        // Half of two copies is one, and half of three lies between one and two.
+        assert!((at(1, 30).1 - 0.75).abs() < 1e-9 && (at(0, 30).1 - 0.375).abs() < 1e-9);
     }
 
     #[test]

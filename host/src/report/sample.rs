@@ -8,7 +8,7 @@ use crate::experiment::record::{
 };
 
 /// Ten digits on 28 × 28 grey pixels after 200 generations.
-pub(super) fn digits() -> RunRecord {
+pub(crate) fn digits() -> RunRecord {
     let labels = (0..10).map(|n| n.to_string()).collect();
     record("mnist-cppn", "lenet", [28, 28, 1], labels, 200, 200, pattern)
 }
