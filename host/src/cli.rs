@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     Answer, ascend, classify, completions, data, device, evolve, lineage, models, quantize, report,
-    train, transfer,
+    retrain, train, transfer,
 };
 use crate::interrupt::Interrupt;
 
@@ -40,6 +40,8 @@ enum Command {
     Transfer(transfer::TransferArgs),
     /// Draw the tree of a run's images: which descend from one another
     Lineage(lineage::LineageArgs),
+    /// Train networks to know what fooled them, and evolve against them
+    Retrain(retrain::RetrainArgs),
     /// Make a run's gallery, champions and report again
     Report(report::ReportArgs),
     /// Fetch data sets
@@ -82,6 +84,7 @@ fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
         Command::Device(args) => return Ok(device::run(&args)?),
         Command::Evolve(args) => return Ok(evolve::run(&args)?),
         Command::Ascend(args) => return Ok(ascend::run(&args)?),
+        Command::Retrain(args) => return Ok(retrain::run(&args)?),
         Command::Classify(args) => classify::run(&args)?,
         Command::Lineage(args) => lineage::run(&args)?,
         Command::Report(args) => report::run(&args)?,

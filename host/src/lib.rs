@@ -20,6 +20,7 @@ pub mod live;
 pub mod model;
 pub mod npz;
 pub mod report;
+pub mod retrain;
 pub mod simd;
 pub mod train;
 mod words;

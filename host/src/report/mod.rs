@@ -14,6 +14,7 @@ pub mod gallery;
 pub mod html;
 mod paper;
 mod plots;
+pub mod retraining;
 #[cfg(test)]
 mod sample;
 mod text;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use crate::experiment::record::RunRecord;
 use crate::files;
 use crate::image::{Image, ImageError};
+use crate::retrain::folder::FolderError;
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,9 @@ pub enum ReportError {
     /// A picture of the run could not be read.
     #[error("{0}")]
     Picture(#[from] ImageError),
+    /// A run of a retraining could not be read.
+    #[error("{0}")]
+    Retraining(#[from] FolderError),
     /// The chart or the page could not be composed.
     #[error("cannot compose report.html: {0}; please report this as a bug of mirage")]
     Compose(String),
