@@ -2,7 +2,7 @@
 //! command line. The algorithm itself is in [`mirage_core`].
 //!
 //! ```text
-//! main → cli → commands → {experiment, ascent, model, device, data, train} → mirage_core
+//! main → cli → commands → {experiment, ascent, retrain, model, device, data, train} → mirage_core
 //! report knows only the run record, not how it was made; live only what a run tells it
 //! ```
 

@@ -5,6 +5,7 @@ mod crops;
 mod description;
 mod file;
 mod gradient;
+mod head;
 mod input;
 mod int8;
 mod labels;
@@ -31,6 +32,7 @@ pub use description::{Description, Order, PerChannel};
 pub use file::MAX_FILE;
 use file::{BUILT_IN, Described, File};
 pub use gradient::{GradientModel, GradientSession};
+pub use head::{HeadModel, Look};
 pub use labels::Classes;
 pub use onnx::Output;
 pub use onnx::gradient::{Evaluation, Objective};
@@ -97,6 +99,14 @@ pub enum ModelError {
     /// There is no way back through the network.
     #[error("model {name}: {reason}")]
     NoGradient {
+        /// Name or path.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The network cannot be given one class more.
+    #[error("model {name}: {reason}")]
+    NoHead {
         /// Name or path.
         name: String,
         /// Why.

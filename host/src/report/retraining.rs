@@ -61,9 +61,13 @@ pub fn write(retraining: &Retraining, folder: &Path) -> Result<(), ReportError> 
 
 fn page(retraining: &Retraining, folder: &Path) -> Result<String, ReportError> {
     let Retraining { settings, iterations, version, .. } = retraining;
-    let mut shown: Vec<u32> = iterations.iter().map(|iteration| iteration.iteration).collect();
-    if let [first, .., last] = shown[..] {
-        shown = vec![first, last];
+    // All are written beside the page; it shows the first and the last.
+    let mut galleries: Vec<Gallery> = iterations
+        .iter()
+        .map(|iteration| gallery(retraining, iteration.iteration, folder))
+        .collect::<Result<_, _>>()?;
+    if galleries.len() > 2 {
+        galleries.drain(1..galleries.len() - 1);
     }
     let reached = |iteration: &Iteration| iteration.median_generation_9999.is_some();
     let shares = |format| plots::retraining(iterations, format);
@@ -72,10 +76,7 @@ fn page(retraining: &Retraining, folder: &Path) -> Result<String, ReportError> {
         title: format!("{} retrained with what fooled it", settings.network),
         summary: summary(iterations),
         numbers: numbers(retraining),
-        galleries: shown
-            .into_iter()
-            .map(|network| gallery(retraining, network, folder))
-            .collect::<Result<_, _>>()?,
+        galleries,
         pixelated: retraining.data.sides.iter().all(|&side| side <= 64),
         shares: if iterations.is_empty() { None } else { Some(Drawn::new(shares)?) },
         generations: match iterations.iter().any(reached) {

@@ -10,6 +10,7 @@
 
 pub mod folder;
 pub mod harvest;
+pub mod head;
 pub mod mnist;
 pub mod record;
 pub mod settings;

@@ -240,7 +240,7 @@ fn update(
 
 /// Puts `order` into one of all orders, each as likely (Fisher and Yates; Durstenfeld
 /// 1964).
-fn shuffle(order: &mut [u32], stream: &mut Stream) {
+pub(crate) fn shuffle(order: &mut [u32], stream: &mut Stream) {
     for last in (1..order.len()).rev() {
         order.swap(last, stream.below(last as u32 + 1) as usize);
     }

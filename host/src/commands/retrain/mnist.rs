@@ -1,7 +1,7 @@
 //! `mirage retrain mnist`: fifteen networks, each trained with what fooled the ones before.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -137,8 +137,15 @@ pub(super) fn run(args: &MnistArgs) -> Result<Answer, MnistCommandError> {
     let interrupt = Interrupt::by_signals().map_err(MnistCommandError::Signals)?;
     let threads = args.threads.map_or_else(|| default_threads().get(), usize::from);
     let work = Work { threads, resume: args.resume, interrupt };
+    let mut begins_anew = args.resume && !has_retraining(&path);
     let line = progress::line();
     let result = mnist::run(&settings, &digits, &path, &work, &mut |now| {
+        if std::mem::take(&mut begins_anew) {
+            let path = path.display();
+            line.suspend(|| {
+                eprintln!("warning: there is no retraining in {path} yet: a new one begins");
+            });
+        }
         line.set_message(progress::retraining_in_words(now));
     });
     let retraining = match result {
@@ -173,7 +180,7 @@ impl MnistArgs {
             let seed = self.seed.unwrap_or(Settings::default().seed);
             PathBuf::from("runs").join(format!("retrain-{preset}-seed{seed}"))
         });
-        let is_old = self.resume && path.join("retraining.json").exists();
+        let is_old = self.resume && has_retraining(&path);
         let base = if is_old { Folder::record(&path)?.settings } else { Settings::default() };
         let asked = Settings {
             preset: self.encoding.map_or(base.preset.clone(), |name| name.preset().to_owned()),
@@ -203,6 +210,11 @@ impl MnistArgs {
             None => Ok((asked, path)),
         }
     }
+}
+
+/// Whether there is a retraining in a folder.
+fn has_retraining(folder: &Path) -> bool {
+    folder.join("retraining.json").exists()
 }
 
 /// The result for a person.

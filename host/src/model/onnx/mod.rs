@@ -1,6 +1,7 @@
 //! An ONNX network as a classifier.
 
 pub mod gradient;
+pub(super) mod head;
 pub mod network;
 mod operators;
 mod output;

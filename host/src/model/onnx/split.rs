@@ -65,7 +65,7 @@ pub(super) fn forget_unused_padding(model: &mut ModelProto) {
 
 /// Turns every `Constant` node that holds a tensor into an initializer, and lists none of
 /// those as an input, as old files do.
-fn name_constants(graph: &mut GraphProto) {
+pub(super) fn name_constants(graph: &mut GraphProto) {
     let GraphProto { node: nodes, initializer: initializers, .. } = graph;
     nodes.retain_mut(|node| {
         if node.op_type != "Constant" || node.output.len() != 1 {
@@ -243,12 +243,12 @@ fn free_batch(nodes: &[NodeProto], initializers: &mut [TensorProto]) {
 }
 
 /// An attribute that is one integer.
-fn integer(node: &NodeProto, name: &str) -> Option<i64> {
+pub(super) fn integer(node: &NodeProto, name: &str) -> Option<i64> {
     node.attribute.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.i)
 }
 
 /// The values of a tensor of 64-bit integers.
-fn integers(tensor: &TensorProto) -> Vec<i64> {
+pub(super) fn integers(tensor: &TensorProto) -> Vec<i64> {
     if tensor.raw_data.is_empty() {
         return tensor.int64_data.clone();
     }
