@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     Answer, ablate, ascend, classify, completions, data, device, diversity, evolve, guard, lineage,
-    models, quantize, report, train, transfer,
+    models, quantize, report, retrain, train, transfer,
 };
 use crate::interrupt::Interrupt;
 
@@ -46,6 +46,8 @@ enum Command {
     Lineage(lineage::LineageArgs),
     /// Tell how well simple guards see the images of runs
     Guard(guard::GuardArgs),
+    /// Train networks to know what fooled them, and evolve against them
+    Retrain(retrain::RetrainArgs),
     /// Make a run's gallery, champions and report again
     Report(report::ReportArgs),
     /// Fetch data sets
@@ -90,6 +92,7 @@ fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
         Command::Ascend(args) => return Ok(ascend::run(&args)?),
         Command::Guard(args) => return Ok(guard::run(&args)?),
         Command::Ablate(args) => ablate::run(&args)?,
+        Command::Retrain(args) => return Ok(retrain::run(&args)?),
         Command::Classify(args) => classify::run(&args)?,
         Command::Diversity(args) => diversity::run(&args)?,
         Command::Lineage(args) => lineage::run(&args)?,

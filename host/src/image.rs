@@ -49,6 +49,16 @@ pub enum Resize {
     Squash,
 }
 
+impl Resize {
+    /// `cover` or `squash`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cover => "cover",
+            Self::Squash => "squash",
+        }
+    }
+}
+
 /// Why an image file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {

@@ -2,7 +2,8 @@
 //! command line. The algorithm itself is in [`mirage_core`].
 //!
 //! ```text
-//! main → cli → commands → {experiment, ascent, guard, model, device, data, train} → mirage_core
+//! main → cli → commands → {retrain, guard} → {experiment, ascent, model, device, data, train}
+//!     → mirage_core
 //! report knows only the run record, not how it was made; live only what a run tells it
 //! ```
 
@@ -21,6 +22,7 @@ pub mod live;
 pub mod model;
 pub mod npz;
 pub mod report;
+pub mod retrain;
 pub mod simd;
 pub mod train;
 mod words;

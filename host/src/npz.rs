@@ -1,14 +1,19 @@
 //! NumPy archives: several arrays in one file.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
 
 use npyz::npz::NpzWriter;
+use npyz::zip::ZipArchive;
 use npyz::zip::write::FileOptions;
-use npyz::{AutoSerialize, WriteOptions, WriterBuilder};
+use npyz::{AutoSerialize, Deserialize, NpyFile, WriteOptions, WriterBuilder};
 
 /// The quickest kind of Deflate: noise does not shrink, and patterns do in any case.
 const FASTEST: i32 = 1;
+
+/// Most bytes before an array's values.
+const MAX_HEADER: u64 = 4096;
 
 /// An archive that is being written.
 pub struct Archive<'a>(NpzWriter<BufWriter<&'a mut File>>);
@@ -51,5 +56,69 @@ impl Archive<'_> {
         writer.extend(values)?;
         writer.finish()?;
         bytes.flush()
+    }
+}
+
+/// An archive that is being read.
+pub struct Reader(ZipArchive<BufReader<File>>);
+
+/// Opens an archive.
+///
+/// # Errors
+/// If it cannot be read, or is none.
+pub fn open(path: &Path) -> io::Result<Reader> {
+    let archive = ZipArchive::new(BufReader::new(File::open(path)?));
+    Ok(Reader(archive.map_err(io::Error::other)?))
+}
+
+impl Reader {
+    /// The values of an array of this shape, in C order.
+    ///
+    /// # Errors
+    /// If there is no such array, its type or shape is another, or the bytes do not have
+    /// their checksum.
+    pub fn get<T: Deserialize>(&mut self, name: &str, shape: &[u64]) -> io::Result<Vec<T>> {
+        let most = shape.iter().product::<u64>() * size_of::<T>() as u64 + MAX_HEADER;
+        let entry = self.0.by_name(&format!("{name}.npy"));
+        let mut bytes = Vec::new();
+        // To its end, which is where the checksum is compared.
+        entry.map_err(io::Error::other)?.take(most).read_to_end(&mut bytes)?;
+        let array = NpyFile::new(bytes.as_slice())?;
+        if array.shape() != shape {
+            let found = array.shape();
+            return Err(io::Error::other(format!("{name} has shape {found:?}, not {shape:?}")));
+        }
+        array.into_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_come_back_and_damage_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npz");
+        let bytes: Vec<u8> = (0..200).collect();
+        let fill = |archive: &mut Archive| {
+            archive.add("bytes", &[10, 20], bytes.iter().copied())?;
+            archive.add("numbers", &[2], [0.5_f32, -1.0].into_iter())
+        };
+        write(&mut File::create(&path).unwrap(), fill).unwrap();
+        let mut archive = open(&path).unwrap();
+        assert_eq!(archive.get::<u8>("bytes", &[10, 20]).unwrap(), bytes);
+        assert_eq!(archive.get::<f32>("numbers", &[2]).unwrap(), [0.5, -1.0]);
+        assert!(archive.get::<f32>("numbers", &[3]).is_err());
+        assert!(archive.get::<u8>("numbers", &[2]).is_err());
+        assert!(archive.get::<u8>("others", &[2]).is_err());
+
+        let mut damaged = std::fs::read(&path).unwrap();
+        // Within the first array's values, behind two headers.
+        damaged[250] ^= 4;
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(open(&path).unwrap().get::<u8>("bytes", &[10, 20]).is_err());
+        std::fs::write(&path, &damaged[..damaged.len() - 30]).unwrap();
+        assert!(open(&path).is_err());
     }
 }

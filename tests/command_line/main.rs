@@ -21,4 +21,6 @@ mod models;
 mod output;
 mod program;
 mod resume;
+mod retrain;
+mod retrain_head;
 mod transfer;

@@ -13,6 +13,7 @@ pub mod lineage;
 pub mod models;
 pub mod quantize;
 pub mod report;
+pub mod retrain;
 pub mod train;
 pub mod transfer;
 

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::ascent::run::Progress as Ascent;
 use crate::experiment::summary::{News, Progress};
+use crate::retrain::mnist::{Progress as Retraining, Step};
 use crate::words::counted;
 
 /// A line for a run, empty as yet.
@@ -59,6 +60,20 @@ pub(super) fn ascent_in_words(now: Ascent) -> String {
 /// Shows how many images are done.
 pub(super) fn show_images(line: &ProgressBar, done: usize) {
     line.set_message(counted(done as u64, "image"));
+}
+
+/// How far a retraining is, in at most 77 columns.
+pub(super) fn retraining_in_words(now: Retraining) -> String {
+    let step = match now.step {
+        Step::Training { now, epochs } => format!(
+            "epoch {}/{epochs}, {:.0} %, loss {:.4}",
+            now.epoch,
+            100.0 * now.step as f64 / now.steps.max(1) as f64,
+            now.loss
+        ),
+        Step::Evolving { done, runs } => format!("{done}/{runs} runs of evolution against it"),
+    };
+    format!("DNN_{} of {}: {step}", now.iteration, now.iterations)
 }
 
 /// Its two largest units.

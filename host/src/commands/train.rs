@@ -2,6 +2,7 @@
 
 use std::io;
 use std::num::NonZeroU32;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -195,6 +196,7 @@ fn train(
         loss = progress.loss;
         bar.inc(1);
         bar.set_message(format!("epoch {}/{}: loss {loss:.4}", progress.epoch, settings.epochs));
+        ControlFlow::Continue(())
     })?;
     bar.finish_and_clear();
     Ok(loss)

@@ -141,6 +141,16 @@ where
         Ok(Self { evolution, archive, portraits, classes, setup, task, pool, workers })
     }
 
+    /// Evolves for the first `targets` classes alone: a class behind them is judged and has
+    /// no cell. The archive is empty again.
+    #[must_use]
+    pub fn with_targets(mut self, targets: usize) -> Self {
+        let targets = targets.min(self.classes);
+        self.archive = Archive::new((0..targets).map(|_| None).collect());
+        self.portraits = vec![None; targets];
+        self
+    }
+
     /// The archive.
     #[must_use]
     pub fn archive(&self) -> &HeapArchive<G> {
@@ -156,9 +166,9 @@ where
     /// Goes on from another archive.
     ///
     /// # Panics
-    /// If it does not have the model's number of cells.
+    /// If it does not have as many cells as the present one.
     pub fn restore(&mut self, archive: HeapArchive<G>) {
-        assert_eq!(archive.cells().len(), self.classes, "an archive for this model");
+        assert_eq!(archive.cells().len(), self.portraits.len(), "an archive for this model");
         self.archive = archive;
         let draw = |cell: &Cell<G>| {
             let elite = cell.as_ref()?;

@@ -72,6 +72,16 @@ pub enum Order {
     Bgr,
 }
 
+impl Order {
+    /// `RGB` or `BGR`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rgb => "RGB",
+            Self::Bgr => "BGR",
+        }
+    }
+}
+
 /// One number for all channels, or one for each in the network's order.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "neither a number nor one number per channel")]
@@ -167,6 +177,36 @@ impl Description {
         self
     }
 
+    /// The text of a TOML file that says the same.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        // JSON's texts are TOML's too.
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let path = |path: &PathBuf| text(&path.to_string_lossy());
+        let numbers = |values: &PerChannel| match values {
+            PerChannel::All(value) => value.to_string(),
+            PerChannel::Each(values) => format!("{values:?}"),
+        };
+        let mut lines = Vec::new();
+        lines.extend(self.name.as_deref().map(|name| format!("name = {}", text(name))));
+        lines.extend(self.picture.map(|sides| format!("picture = {sides:?}")));
+        lines.push(format!("resize = {}", text(self.resize.name())));
+        lines.push(format!("order = {}", text(self.order.name())));
+        lines.push(format!("scale = {}", self.scale));
+        match &self.mean_image {
+            Some(image) => lines.push(format!("mean_image = {}", path(image))),
+            None => lines.push(format!("mean = {}", numbers(&self.mean))),
+        }
+        lines.push(format!("std = {}", numbers(&self.std)));
+        lines.extend(self.labels.iter().map(|labels| format!("labels = {}", path(labels))));
+        lines.push("[groups]".to_owned());
+        let groups = self.groups.iter();
+        lines.extend(
+            groups.map(|(name, set)| format!("{} = {}", text(name), text(&set.to_string()))),
+        );
+        lines.join("\n") + "\n"
+    }
+
     /// How pixels of so many channels become inputs: `BGR, pixel - (104, 117, 123)`.
     #[must_use]
     pub fn in_words(&self, channels: usize) -> String {
@@ -216,11 +256,7 @@ impl Description {
 /// The order of channels and the rule: `BGR, pixel - (104, 117, 123)`.
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let order = match self.order {
-            Order::Rgb => "RGB",
-            Order::Bgr => "BGR",
-        };
-        write!(f, "{order}, {}", self.rule())
+        write!(f, "{}, {}", self.order.name(), self.rule())
     }
 }
 
@@ -230,6 +266,11 @@ mod tests {
 
     fn parse(text: &str) -> Result<Description, String> {
         Description::parse(text, Path::new("folder"), "net.toml")
+    }
+
+    /// What is written of a description, read again.
+    fn again(description: &Description) -> Description {
+        Description::parse(&description.to_toml(), Path::new(""), "net.toml").unwrap()
     }
 
     #[test]
@@ -262,9 +303,19 @@ mod tests {
         assert_eq!(description.labels.as_deref(), Some(Path::new("folder/classes.txt")));
         assert_eq!(description.groups["dogs and cats"].largest(), 285);
         assert_eq!(description.to_string(), "BGR, (pixel - (104, 117.5, 123))/2");
+        // What is written is read as the same.
+        assert_eq!(again(&description), description);
         let image = parse("mean_image = \"/m/mean.npy\"\nscale = 1").unwrap();
         assert_eq!(image.mean_image.as_deref(), Some(Path::new("/m/mean.npy")));
         assert_eq!(image.to_string(), "RGB, pixel - mean.npy");
+        assert_eq!(again(&image), image);
+        let odd = Description {
+            name: Some("a \"b\"\n\\ é".to_owned()),
+            scale: 1.0 / 255.0,
+            mean: PerChannel::Each(vec![0.485, 0.456, 1e-10]),
+            ..Description::default()
+        };
+        assert_eq!(again(&odd), odd);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod features;
 mod file;
 mod gradient;
 mod guarded;
+mod head;
 mod input;
 mod int8;
 mod labels;
@@ -35,6 +36,7 @@ pub use file::MAX_FILE;
 use file::{BUILT_IN, Described, File};
 pub use gradient::{GradientModel, GradientSession};
 use guarded::Guarded;
+pub use head::{HeadModel, Look};
 pub use labels::Classes;
 pub use onnx::Output;
 pub use onnx::gradient::{Evaluation, Objective};
@@ -109,6 +111,14 @@ pub enum ModelError {
     /// The network does not tell what it makes probabilities of.
     #[error("model {name}: {reason}; give another network")]
     NoFeatures {
+        /// Name or path.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The network cannot be given one class more.
+    #[error("model {name}: {reason}")]
+    NoHead {
         /// Name or path.
         name: String,
         /// Why.

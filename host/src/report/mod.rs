@@ -17,6 +17,7 @@ pub mod guard;
 pub mod html;
 mod paper;
 mod plots;
+pub mod retraining;
 #[cfg(test)]
 pub(crate) mod sample;
 mod text;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use crate::experiment::record::RunRecord;
 use crate::files;
 use crate::image::{Image, ImageError};
+use crate::retrain::folder::FolderError;
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,9 @@ pub enum ReportError {
     /// A picture of the run could not be read.
     #[error("{0}")]
     Picture(#[from] ImageError),
+    /// A run of a retraining could not be read.
+    #[error("{0}")]
+    Retraining(#[from] FolderError),
     /// The chart or the page could not be composed.
     #[error("cannot compose report.html: {0}; please report this as a bug of mirage")]
     Compose(String),

@@ -10,6 +10,7 @@ use super::figures;
 use crate::experiment::ablation::{Ablated, Level};
 use crate::experiment::record::RunRecord;
 use crate::experiment::summary::{SURE, count_at, quantile};
+use crate::retrain::record::Iteration;
 
 /// The nines of a confidence of 1, which has infinitely many: one f32 step below it.
 const MOST_NINES: f64 = 7.3;
@@ -162,6 +163,46 @@ pub(super) fn ablation(images: &[Ablated]) -> Chart {
     let x = Axis::percent("share of the copies removed", 1.0);
     let y = Axis::percent("mean confidence", highest(&curves));
     Chart { x, y, mark: None, curves }
+}
+
+/// How networks and evolution fared, by iteration of a retraining.
+pub(super) fn retraining(iterations: &[Iteration], format: Format) -> Chart {
+    let curve = |number, label, share: fn(&Iteration) -> Option<f64>| {
+        Curve::nth(number, label, by_iteration(iterations, share))
+    };
+    let median = by_iteration(iterations, |iteration| Some(iteration.median_confidence));
+    let curves = vec![
+        curve(0, "share fooled", |iteration| Some(iteration.fooled_share)),
+        curve(1, "called fooling", |iteration| iteration.called_fooling_share),
+        curve(2, "test error", |iteration| Some(iteration.test_error)),
+        Curve::chief("median", median),
+    ];
+    let y = Axis::percent("share; confidence", highest(&curves));
+    Chart { x: iteration_axis(iterations, format), y, mark: None, curves }
+}
+
+/// Generations until 99.99 %, by iteration of a retraining that has `generations`.
+pub(super) fn until_certain(iterations: &[Iteration], generations: u32, format: Format) -> Chart {
+    let generation = |iteration: &Iteration| iteration.median_generation_9999.map(f64::from);
+    let curves = vec![Curve::chief("median", by_iteration(iterations, generation))];
+    let count = |y: f64| figures::count(y.round() as u64);
+    let y = Axis::new("generations", generations.into(), even_ticks(generations, 6), count);
+    Chart { x: iteration_axis(iterations, format), y, mark: None, curves }
+}
+
+fn iteration_axis(iterations: &[Iteration], format: Format) -> Axis {
+    let last = iterations.last().map_or(1, |iteration| iteration.iteration);
+    let count = |x: f64| figures::count(x.round() as u64);
+    Axis::new("iteration", last.into(), even_ticks(last, format.ticks()), count)
+}
+
+/// What is known of the iterations.
+fn by_iteration(
+    iterations: &[Iteration],
+    value: impl Fn(&Iteration) -> Option<f64>,
+) -> Vec<(f64, f64)> {
+    let point = |iteration: &Iteration| Some((iteration.iteration.into(), value(iteration)?));
+    iterations.iter().filter_map(point).collect()
 }
 
 /// The height of the highest point, at least 0.

@@ -4,6 +4,8 @@
 //! on one machine, whatever the number of threads: every batch is cut into a fixed
 //! number of shards, whose gradients are added in order.
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -94,6 +96,12 @@ pub enum TrainError {
         /// The epoch, from 1.
         epoch: u32,
     },
+    /// Whoever was told of the progress wanted it to stop.
+    #[error("training was stopped in epoch {epoch}")]
+    Stopped {
+        /// The epoch, from 1.
+        epoch: u32,
+    },
 }
 
 /// Memory and gradient of one shard.
@@ -131,17 +139,17 @@ impl Shard {
 }
 
 /// Draws the initial weights of `network` and trains it on `data`, on the threads of
-/// the rayon pool that it is called in; calls `progress` after each step.
+/// the rayon pool that it is called in; calls `progress` after each step, which may stop it.
 ///
 /// # Errors
-/// If data and network do not fit, or the loss leaves the numbers; the network is then
-/// half trained.
+/// If data and network do not fit, the loss leaves the numbers, or it was stopped; the
+/// network is then half trained.
 pub fn train(
     network: &mut FloatNetwork,
     data: &Dataset,
     preprocessing: Preprocessing,
     settings: Settings,
-    mut progress: impl FnMut(Progress),
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<(), TrainError> {
     check_fit(network, data)?;
     network.initialize(settings.seed);
@@ -178,7 +186,10 @@ pub fn train(
                 shards[..used].iter().map(|shard| &shard.gradient[..]).collect();
             update(network.parameters_mut(), &mut velocity, &gradients, rate, batch.len());
             let seen = (step * BATCH + batch.len()) as f64;
-            progress(Progress { epoch, step: step + 1, steps, loss: loss / seen });
+            let now = Progress { epoch, step: step + 1, steps, loss: loss / seen };
+            if progress(now).is_break() {
+                return Err(TrainError::Stopped { epoch });
+            }
         }
     }
     Ok(())
@@ -229,7 +240,7 @@ fn update(
 
 /// Puts `order` into one of all orders, each as likely (Fisher and Yates; Durstenfeld
 /// 1964).
-fn shuffle(order: &mut [u32], stream: &mut Stream) {
+pub(crate) fn shuffle(order: &mut [u32], stream: &mut Stream) {
     for last in (1..order.len()).rev() {
         order.swap(last, stream.below(last as u32 + 1) as usize);
     }
@@ -269,7 +280,11 @@ mod tests {
         let (mut network, mut calls) = (network(), Vec::new());
         pool.install(|| {
             let rule = Preprocessing::PIXEL_OVER_256;
-            train(&mut network, &bars(500), rule, settings(), |p| calls.push(p)).unwrap();
+            let note = |now| {
+                calls.push(now);
+                ControlFlow::Continue(())
+            };
+            train(&mut network, &bars(500), rule, settings(), note).unwrap();
         });
         (network, calls)
     }
@@ -291,7 +306,8 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let run = |data: &Dataset, rate| {
             let settings = Settings { learning_rate: rate, ..settings() };
-            train(&mut network(), data, Preprocessing::PIXEL_OVER_256, settings, |_| ())
+            let go_on = |_| ControlFlow::Continue(());
+            train(&mut network(), data, Preprocessing::PIXEL_OVER_256, settings, go_on)
         };
         let mut data = bars(70);
         assert!(matches!(run(&data, 1e30), Err(TrainError::Diverged { .. })));
@@ -300,6 +316,17 @@ mod tests {
         data.images.columns = 4;
         assert_eq!(run(&data, 0.01), Err(TrainError::Size { rows: 8, columns: 4 }));
         assert_eq!(run(&bars(0), 0.01), Err(TrainError::Empty));
+    }
+
+    #[test]
+    fn it_stops_when_it_is_told_to() {
+        let (mut calls, rule) = (0, Preprocessing::PIXEL_OVER_256);
+        let thrice = |_| {
+            calls += 1;
+            if calls < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let stopped = train(&mut network(), &bars(500), rule, settings(), thrice);
+        assert_eq!((stopped, calls), (Err(TrainError::Stopped { epoch: 1 }), 3));
     }
 
     #[test]

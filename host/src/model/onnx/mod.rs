@@ -2,6 +2,7 @@
 
 mod features;
 pub mod gradient;
+pub(super) mod head;
 pub mod network;
 mod operators;
 mod output;

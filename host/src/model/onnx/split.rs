@@ -256,12 +256,12 @@ fn free_batch(nodes: &[NodeProto], initializers: &mut [TensorProto]) {
 }
 
 /// An attribute that is one integer.
-fn integer(node: &NodeProto, name: &str) -> Option<i64> {
+pub(super) fn integer(node: &NodeProto, name: &str) -> Option<i64> {
     node.attribute.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.i)
 }
 
 /// The values of a tensor of 64-bit integers.
-fn integers(tensor: &TensorProto) -> Vec<i64> {
+pub(super) fn integers(tensor: &TensorProto) -> Vec<i64> {
     if tensor.raw_data.is_empty() {
         return tensor.int64_data.clone();
     }
