@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     Answer, ascend, classify, completions, data, device, evolve, lineage, models, quantize, report,
-    train, transfer,
+    reproduce, train, transfer,
 };
 use crate::interrupt::Interrupt;
 
@@ -40,6 +40,8 @@ enum Command {
     Transfer(transfer::TransferArgs),
     /// Draw the tree of a run's images: which descend from one another
     Lineage(lineage::LineageArgs),
+    /// Repeat the paper's experiments, and tell them beside what it reports
+    Reproduce(reproduce::ReproduceArgs),
     /// Make a run's gallery, champions and report again
     Report(report::ReportArgs),
     /// Fetch data sets
@@ -82,6 +84,7 @@ fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
         Command::Device(args) => return Ok(device::run(&args)?),
         Command::Evolve(args) => return Ok(evolve::run(&args)?),
         Command::Ascend(args) => return Ok(ascend::run(&args)?),
+        Command::Reproduce(args) => return Ok(reproduce::run(&args)?),
         Command::Classify(args) => classify::run(&args)?,
         Command::Lineage(args) => lineage::run(&args)?,
         Command::Report(args) => report::run(&args)?,

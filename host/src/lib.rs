@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! main → cli → commands → {experiment, ascent, model, device, data, train} → mirage_core
+//! reproduce ties experiments to reports, and to what the paper says
 //! report knows only the run record, not how it was made; live only what a run tells it
 //! ```
 
@@ -20,6 +21,7 @@ pub mod live;
 pub mod model;
 pub mod npz;
 pub mod report;
+pub mod reproduce;
 pub mod simd;
 pub mod train;
 mod words;
