@@ -17,5 +17,6 @@ mod lineage;
 mod models;
 mod output;
 mod program;
+mod reproduce;
 mod resume;
 mod transfer;

@@ -46,8 +46,9 @@ fn row(columns: &[Column], cells: &[String]) -> String {
     text
 }
 
-/// Lines of at most `width` letters; at least one.
+/// Lines of at most `width` letters; at least one. A number and its sign stay together.
 fn wrap(text: &str, width: usize) -> Vec<String> {
+    let text = text.replace(" %", "\u{a0}%").replace("≥ ", "≥\u{a0}");
     let mut lines = vec![String::new()];
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         let mut word: Vec<char> = word.chars().collect();
@@ -68,7 +69,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
             lines.push(String::new());
         }
     }
-    lines
+    lines.into_iter().map(|line| line.replace('\u{a0}', " ")).collect()
 }
 
 #[cfg(test)]
@@ -79,6 +80,7 @@ mod tests {
     fn cells_are_wrapped_at_words() {
         assert_eq!(wrap("the median is 99.99 %", 10), ["the median", "is 99.99 %"]);
         assert_eq!(wrap("a classification", 6), ["a", "classi", "ficati", "on"]);
+        assert_eq!(wrap("at ≥ 99 % of", 6), ["at", "≥ 99 %", "of"]);
         assert_eq!(wrap("", 6), [""]);
         assert_eq!(wrap("≥≥≥ ≥", 5), ["≥≥≥ ≥"]);
     }

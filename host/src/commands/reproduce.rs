@@ -245,20 +245,35 @@ fn list(json: bool) -> Result<(), OutputError> {
 fn in_words(results: &Results) -> String {
     let column = |name, width, right| Column { name, width, right };
     let columns = [
-        column("experiment", 15, false),
+        column("experiment", 16, false),
         column("paper", 13, false),
-        column("ours", 17, false),
+        column("ours", 19, false),
         column("seeds", 5, true),
         column("images", 7, true),
-        column("verdict", 13, false),
+        column("verdict", 10, false),
     ];
     let rows: Vec<Vec<String>> = results.experiments.iter().map(cells).collect();
-    let seconds = results.experiments.iter().map(|row| row.seconds).sum::<f64>();
     format!(
-        "{}\n{} in {seconds:.0} s of runs; medians over seeds\n",
+        "{}\n{}{}; medians over seeds\n",
         table(&columns, &rows),
+        reasons(&results.experiments),
         counted(results.experiments.len() as u64, "result"),
     )
+}
+
+/// Why verdicts are what they are, each reason once, with the figures that it is of.
+fn reasons(rows: &[Row]) -> String {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in rows.iter().filter(|row| row.reason.is_some()) {
+        let line = row.verdict_in_words();
+        match lines.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, names)) if names.contains(&row.name.as_str()) => {}
+            Some((_, names)) => names.push(&row.name),
+            None => lines.push((line, vec![&row.name])),
+        }
+    }
+    let line = |(line, names): &(String, Vec<&str>)| format!("{}: {line}\n", names.join(", "));
+    lines.iter().map(line).collect()
 }
 
 fn cells(row: &Row) -> Vec<String> {
@@ -268,7 +283,7 @@ fn cells(row: &Row) -> Vec<String> {
         if row.ours.is_empty() { "-".to_owned() } else { row.ours.clone() },
         row.seeds.len().to_string(),
         amount(row.evaluations),
-        row.verdict_in_words(),
+        row.verdict.in_words().to_owned(),
     ]
 }
 

@@ -52,7 +52,7 @@ impl Format {
         match self {
             Self::Wide => (860, 430),
             Self::Narrow => (360, 380),
-            Self::Small => (300, 240),
+            Self::Small => (320, 240),
         }
     }
 
@@ -197,8 +197,7 @@ impl Chart {
             .x_label_area_size(46)
             .y_label_area_size(match format {
                 Format::Wide => 96,
-                Format::Narrow => 76,
-                Format::Small => 64,
+                Format::Narrow | Format::Small => 76,
             })
             .build_cartesian_2d(self.x.clone(), self.y.clone())?;
         let small = |color: &RGBColor| ("sans-serif", 16).into_font().color(color);

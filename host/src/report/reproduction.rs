@@ -13,6 +13,7 @@ use super::html::Number;
 use super::thumbnail::data_uri;
 use super::{ReportError, replace};
 use crate::image::Image;
+use crate::words::counted;
 
 /// What the page tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +94,8 @@ struct Page<'a> {
 struct Part<'a> {
     of: &'a Section,
     exhibits: Vec<Shown>,
+    /// How many runs.
+    runs: String,
 }
 
 impl<'a> Part<'a> {
@@ -101,7 +104,8 @@ impl<'a> Part<'a> {
         embed: impl Fn(&Image) -> Result<String, ReportError>,
     ) -> Result<Self, ReportError> {
         let exhibits = section.exhibits.iter().map(|exhibit| Shown::new(exhibit, &embed));
-        Ok(Self { of: section, exhibits: exhibits.collect::<Result<_, _>>()? })
+        let runs = counted(section.runs.len() as u64, "run");
+        Ok(Self { of: section, exhibits: exhibits.collect::<Result<_, _>>()?, runs })
     }
 }
 

@@ -145,8 +145,7 @@ impl<'a> Climber<'a> {
         for seed in 1..=u64::from(seeds) {
             self.context.go_on()?;
             let climbed = self.from_seed(preset, seed)?;
-            // The start is looked at, too.
-            finding.evaluations += self.classes.len() as u64 * (u64::from(preset.steps) + 1);
+            finding.evaluations += climbed.evaluations(preset.steps);
             finding.seconds += climbed.told["seconds"].as_f64().unwrap_or(0.0);
             let folder = climbed.name.clone();
             finding.runs.push(Run { folder, seed, digest: None });
@@ -176,16 +175,18 @@ impl<'a> Climber<'a> {
             classes: self.classes.clone(),
             asked: self.asked.clone(),
         };
-        if let Some(told) = read(&path)? {
-            if told["complete"] == true && is_of(&told, &plan) {
+        match read(&path)? {
+            Some(told) if !is_of(&told, &plan) => return Err(ReproduceError::OtherPlan(path)),
+            Some(told) if told["complete"] == true && path.join("report.html").exists() => {
                 (self.context.tell)(&label, Told::Work("done before".to_owned()));
                 return Ok(Climbed { seed, name, told });
             }
-            if !is_of(&told, &plan) {
-                return Err(ReproduceError::OtherPlan(path));
+            None if !path.join("history.csv").exists() => {}
+            // Stopped or killed.
+            _ => {
+                let failed = |source| ReproduceError::Write { path: path.clone(), source };
+                fs::remove_dir_all(&path).map_err(failed)?;
             }
-            fs::remove_dir_all(&path)
-                .map_err(|source| ReproduceError::Write { path: path.clone(), source })?;
         }
         let Context { threads, interrupt, .. } = self.context;
         let mut folder = Folder::create(&path)?;
@@ -339,6 +340,12 @@ impl Climbed {
         self.told["classes"].as_array().into_iter().flatten()
     }
 
+    /// Pictures that the network saw: the start, and one after each step that was done.
+    fn evaluations(&self, steps: u32) -> u64 {
+        let done = |class: &Value| class["ending"]["step"].as_u64().unwrap_or(steps.into());
+        self.classes().map(|class| done(class) + 1).sum()
+    }
+
     /// Each class's best picture: its confidence of a kind; 0 without one.
     fn best(&self, confidence: &str) -> Vec<f32> {
         let of = |class: &Value| class["reached"]["best"][confidence].as_f64();
@@ -369,12 +376,13 @@ mod tests {
                 "9999": { "step": 7 },
                 "best": { "step": 9, "confidence": 0.99995, "as_saved": 0.9, "picture": "p.png" },
             } },
-            { "reached": { "win": { "step": 3 } } },
+            { "reached": { "win": { "step": 3 } }, "ending": { "how": "no-gradient", "step": 3 } },
         ] });
         let climbed = Climbed { seed: 1, name: String::new(), told };
         assert_eq!(climbed.best("confidence"), [0.99995, 0.0]);
         assert_eq!(climbed.best("int8"), [0.0, 0.0]);
         assert_eq!(climbed.steps("9999"), [7.0, f32::INFINITY]);
+        assert_eq!(climbed.evaluations(10), 11 + 4);
         assert_eq!(climbed.pictures(), [Some("p.png"), None]);
     }
 }

@@ -121,7 +121,12 @@ impl Context<'_> {
             }
             if manifest.status == Status::Done && made == *plan {
                 (self.tell)(&label, Told::Work("done before".to_owned()));
-                return Ok((name, run::record(model, &folder, self.threads)?));
+                let record = run::record(model, &folder, self.threads)?;
+                // It may have been killed just before its report.
+                if !folder.path().join("report.html").exists() {
+                    report::write_all(&record, folder.path())?;
+                }
+                return Ok((name, record));
             }
         }
         let work = Work {

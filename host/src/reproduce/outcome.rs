@@ -218,3 +218,43 @@ impl Row {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::Overrides;
+    use super::*;
+
+    fn row(median: f64, generations: Option<i64>) -> Row {
+        let figure = Figure::named("mnist-cppn").unwrap();
+        let mut overrides = Overrides::default();
+        let value = generations.map(|n| ("generations".to_owned(), toml::Value::from(n)));
+        overrides.values.extend(value);
+        let settings = figure.settings(false, &overrides, false).unwrap();
+        let mut finding = Finding { model: "lenet".to_owned(), ..Finding::default() };
+        finding.measure("median_confidence", Some(Estimate::exact(median)));
+        Row::new(figure, &settings, String::new(), finding)
+    }
+
+    #[test]
+    fn results_hold_unless_something_is_not_as_the_paper_reports() {
+        let results = |rows| {
+            Results::new(MachineRecord::here("portable", 1, None), String::new(), false, rows)
+        };
+        let missing = Row::new(
+            Figure::named("imagenet-cppn").unwrap(),
+            &toml::Table::new(),
+            String::new(),
+            Finding::missing("caffenet", "caffenet", "pull it".to_owned()),
+        );
+        let fine = vec![row(0.99995, None), row(0.5, Some(3)), missing];
+        let verdicts: Vec<Verdict> = fine.iter().map(|row| row.verdict).collect();
+        let expected = [Verdict::Reproduced, Verdict::NotComparable, Verdict::NotRun];
+        assert_eq!(verdicts, expected);
+        assert_eq!(fine[1].reason.as_deref(), Some("3 of 200 generations"));
+        assert_eq!(fine[2].verdict_in_words(), "not run: pull it");
+        assert!(results(fine.clone()).hold());
+        let failed = results([fine, vec![row(0.5, None)]].concat());
+        assert!(!failed.hold());
+        assert_eq!(failed.count(Verdict::NotReproduced), 1);
+    }
+}
