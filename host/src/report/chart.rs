@@ -197,7 +197,7 @@ impl Chart {
             .x_label_area_size(46)
             .y_label_area_size(match format {
                 Format::Wide => 96,
-                Format::Narrow | Format::Small => 76,
+                Format::Narrow | Format::Small => 88,
             })
             .build_cartesian_2d(self.x.clone(), self.y.clone())?;
         let small = |color: &RGBColor| ("sans-serif", 16).into_font().color(color);

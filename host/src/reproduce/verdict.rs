@@ -145,22 +145,22 @@ mod tests {
 
     #[test]
     fn verdicts_follow_from_criteria_and_differences() {
-        let judge = |value: f64, other: Option<&str>, less: Option<&str>| {
+        let of = |value: f64, other: Option<&str>, less: Option<&str>| {
             let [other, less] = [other, less].map(|why| why.map(str::to_owned));
-            super::judge(&[at_least(0.9999)], &measures(value), &Difference { other, less })
+            judge(&[at_least(0.9999)], &measures(value), &Difference { other, less })
         };
         let because = |why: &str| Some(why.to_owned());
-        assert_eq!(judge(1.0, None, None), (Verdict::Reproduced, None));
+        assert_eq!(of(1.0, None, None), (Verdict::Reproduced, None));
         let why = because("median confidence is not at least 0.9999");
-        assert_eq!(judge(0.5, None, None), (Verdict::NotReproduced, why));
+        assert_eq!(of(0.5, None, None), (Verdict::NotReproduced, why));
         // Fewer generations, and certain all the same.
-        assert_eq!(judge(1.0, None, Some("fewer")), (Verdict::Reproduced, None));
-        assert_eq!(judge(0.5, None, Some("fewer")), (Verdict::NotComparable, because("fewer")));
-        assert_eq!(judge(1.0, Some("other"), None), (Verdict::NotComparable, because("other")));
-        let (verdict, why) = super::judge(&[], &measures(1.0), &Difference::default());
+        assert_eq!(of(1.0, None, Some("fewer")), (Verdict::Reproduced, None));
+        assert_eq!(of(0.5, None, Some("fewer")), (Verdict::NotComparable, because("fewer")));
+        assert_eq!(of(1.0, Some("other"), None), (Verdict::NotComparable, because("other")));
+        let (verdict, why) = judge(&[], &measures(1.0), &Difference::default());
         assert!(verdict == Verdict::NotComparable && why.is_some());
         let two = [at_least(0.5), at_least(2.0)];
-        let (verdict, _) = super::judge(&two, &measures(1.0), &Difference::default());
+        let (verdict, _) = judge(&two, &measures(1.0), &Difference::default());
         assert_eq!(verdict, Verdict::NotReproduced, "all have to hold");
     }
 }
