@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     Answer, ablate, ascend, classify, completions, data, device, diversity, evolve, guard, lineage,
-    models, quantize, report, retrain, train, transfer,
+    models, quantize, report, reproduce, retrain, train, transfer,
 };
 use crate::interrupt::Interrupt;
 
@@ -36,6 +36,8 @@ enum Command {
     Classify(classify::ClassifyArgs),
     /// Talk to a board, real or emulated
     Device(device::DeviceArgs),
+    /// Repeat the paper's experiments, and tell them beside what it reports
+    Reproduce(reproduce::ReproduceArgs),
     /// Show the images of runs to other networks
     Transfer(transfer::TransferArgs),
     /// Take repeated elements out of a run's images: does the network need them all?
@@ -93,6 +95,7 @@ fn perform(command: Command) -> Result<Answer, Box<dyn Error>> {
         Command::Guard(args) => return Ok(guard::run(&args)?),
         Command::Ablate(args) => ablate::run(&args)?,
         Command::Retrain(args) => return Ok(retrain::run(&args)?),
+        Command::Reproduce(args) => return Ok(reproduce::run(&args)?),
         Command::Classify(args) => classify::run(&args)?,
         Command::Diversity(args) => diversity::run(&args)?,
         Command::Lineage(args) => lineage::run(&args)?,

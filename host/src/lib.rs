@@ -4,6 +4,7 @@
 //! ```text
 //! main → cli → commands → {retrain, guard} → {experiment, ascent, model, device, data, train}
 //!     → mirage_core
+//! reproduce ties experiments to reports, and to what the paper says
 //! report knows only the run record, not how it was made; live only what a run tells it
 //! ```
 
@@ -22,6 +23,7 @@ pub mod live;
 pub mod model;
 pub mod npz;
 pub mod report;
+pub mod reproduce;
 pub mod retrain;
 pub mod simd;
 pub mod train;

@@ -20,6 +20,7 @@ mod lineage;
 mod models;
 mod output;
 mod program;
+mod reproduce;
 mod resume;
 mod retrain;
 mod retrain_head;

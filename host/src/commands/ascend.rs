@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use mirage_core::image::Shape;
 use thiserror::Error;
 
-use super::{Answer, OutputError, default_threads, model_stem, print, progress};
+use super::{Answer, OutputError, default_threads, print, progress};
 use crate::ascent::climb::{Ending, Milestone};
 use crate::ascent::record::Summary;
 use crate::ascent::run::{self, AscentError, Folder, Plan};
@@ -314,7 +314,7 @@ impl AscendArgs {
         let [preset, objective] =
             [self.preset.to_possible_value(), self.objective.to_possible_value()]
                 .map(|value| value.map_or_else(String::new, |value| value.get_name().to_owned()));
-        let model = model_stem(plan.model);
+        let model = plan.model.stem();
         Path::new("runs").join(format!("{model}-ascend-{preset}-{objective}-seed{}", self.seed))
     }
 }

@@ -12,7 +12,7 @@ use mirage_core::genome::cppn::{Coordinates, Math};
 use mirage_core::link::BAUD;
 use thiserror::Error;
 
-use super::{Answer, CropsName, OutputError, default_threads, model_stem, print, progress};
+use super::{Answer, CropsName, OutputError, default_threads, print, progress};
 use crate::device::port::Address;
 use crate::device::{Connection, DeviceError};
 use crate::experiment::checkpoint::Pace;
@@ -364,7 +364,7 @@ impl EvolveArgs {
     fn default_folder(&self, model: &Model) -> PathBuf {
         let name = match model.board() {
             Some(board) => on_board(board, model.name()),
-            None => model_stem(model),
+            None => model.stem(),
         };
         self.plan.folder(&name, is_colour(model))
     }

@@ -13,20 +13,21 @@ pub mod lineage;
 pub mod models;
 pub mod quantize;
 pub mod report;
+pub mod reproduce;
 pub mod retrain;
 pub mod train;
 pub mod transfer;
 
+mod columns;
 mod images;
 mod progress;
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use clap::ValueEnum;
 
-use crate::model::{Crops, Model};
+use crate::model::Crops;
 
 /// What a command found, if it ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +79,4 @@ pub fn print(text: &str) -> Result<(), OutputError> {
 #[must_use]
 pub fn default_threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-/// A model's name as part of a folder's: without the path and the ending of a file.
-fn model_stem(model: &Model) -> String {
-    let name = Path::new(model.name()).file_name().unwrap_or_default().to_string_lossy();
-    // Names of the registry have dots.
-    let stem = [".onnx", ".q8"].iter().find_map(|end| name.strip_suffix(end));
-    stem.unwrap_or(&name).to_owned()
 }

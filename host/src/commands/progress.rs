@@ -29,6 +29,14 @@ pub(super) fn show(line: &ProgressBar, news: News) {
     }
 }
 
+/// The same of one of several runs, which `label` names.
+pub(super) fn show_of(line: &ProgressBar, label: &str, news: News) {
+    match news {
+        News::Generation(now, _) => line.set_message(format!("{label}: {}", in_words(now))),
+        other => show(line, other),
+    }
+}
+
 /// At most 77 columns, as long as numbers are those of days and a thousand classes.
 fn in_words(now: Progress) -> String {
     format!(

@@ -211,7 +211,7 @@ pub fn count_at(confidences: &[f32], least: f32) -> usize {
 
 /// The first generation after which the median over the classes is at least
 /// [`CERTAIN`].
-fn generation_of_certainty(history: &[HistoryRow], classes: usize) -> Option<u32> {
+pub(crate) fn generation_of_certainty(history: &[HistoryRow], classes: usize) -> Option<u32> {
     let mut now = vec![0.0; classes];
     for rows in history.chunk_by(|a, b| a.generation == b.generation) {
         for row in rows {

@@ -1,9 +1,11 @@
 //! The parts of a picture that a network looks at.
 
 use mirage_core::image::Shape;
+use serde::Deserialize;
 
 /// Which crops of a picture are classified; its scores are their mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Crops {
     /// The middle.
     #[default]

@@ -16,7 +16,7 @@ pub mod registry;
 
 use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mirage_core::image::{Classifier, Shape};
 use mirage_core::nn::{BlobError, Network};
@@ -297,6 +297,15 @@ impl Model {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its name as part of a folder's: without the path and the ending of a file.
+    #[must_use]
+    pub fn stem(&self) -> String {
+        let name = Path::new(&self.name).file_name().unwrap_or_default().to_string_lossy();
+        // Names of the registry have dots.
+        let stem = [".onnx", ".q8"].iter().find_map(|end| name.strip_suffix(end));
+        stem.unwrap_or(&name).to_owned()
     }
 
     /// Whether it is an int8 network, such as boards carry, that runs here.

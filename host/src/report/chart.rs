@@ -1,7 +1,7 @@
 //! Charts as SVG: curves over two axes, each with its label at its end.
 //!
 //! Curves have six colours that colour-blind people can tell apart (Okabe and Ito 2008)
-//! and two kinds of line.
+//! and two kinds of line. Around a curve there may be a band: an interval at each place.
 
 use std::ops::Range;
 
@@ -27,6 +27,9 @@ const HUES: [RGBColor; 6] = [
     RGBColor(0x56, 0xB4, 0xE9),
 ];
 
+/// How much of a curve's colour its band has.
+const BAND: f64 = 0.22;
+
 /// Most curves of a chart: every hue with a solid and a dashed line.
 pub(super) const MAX_CURVES: usize = 2 * HUES.len();
 
@@ -40,6 +43,8 @@ pub(super) enum Format {
     Wide,
     /// For phones.
     Narrow,
+    /// For one of many side by side, whose curve needs no label.
+    Small,
 }
 
 impl Format {
@@ -47,6 +52,7 @@ impl Format {
         match self {
             Self::Wide => (860, 430),
             Self::Narrow => (360, 380),
+            Self::Small => (320, 240),
         }
     }
 
@@ -55,6 +61,7 @@ impl Format {
         match self {
             Self::Wide => 18,
             Self::Narrow => 7,
+            Self::Small => 0,
         }
     }
 
@@ -62,7 +69,7 @@ impl Format {
     pub(super) fn ticks(self) -> usize {
         match self {
             Self::Wide => 16,
-            Self::Narrow => 8,
+            Self::Narrow | Self::Small => 8,
         }
     }
 }
@@ -85,18 +92,22 @@ pub(super) struct Curve {
     pub(super) color: RGBColor,
     pub(super) dashed: bool,
     pub(super) width: u32,
+    /// A place, and the least and the largest height there, from left to right; may be
+    /// empty.
+    pub(super) band: Vec<(f64, f64, f64)>,
 }
 
 impl Curve {
     /// The `number`-th of up to [`MAX_CURVES`] curves that are told apart.
     pub(super) fn nth(number: usize, label: &str, points: Vec<(f64, f64)>) -> Self {
         let (color, dashed) = (HUES[number % HUES.len()], number >= HUES.len());
-        Self { points, label: label.to_owned(), color, dashed, width: 2 }
+        Self { points, label: label.to_owned(), color, dashed, width: 2, band: Vec::new() }
     }
 
     /// The curve that sums the others up.
     pub(super) fn chief(label: &str, points: Vec<(f64, f64)>) -> Self {
-        Self { points, label: label.to_owned(), color: INK, dashed: false, width: 3 }
+        let (label, band) = (label.to_owned(), Vec::new());
+        Self { points, label, color: INK, dashed: false, width: 3, band }
     }
 }
 
@@ -184,7 +195,10 @@ impl Chart {
             .margin_top(10)
             .margin_right(24 + 8 * letters as u32)
             .x_label_area_size(46)
-            .y_label_area_size(if format == Format::Wide { 96 } else { 76 })
+            .y_label_area_size(match format {
+                Format::Wide => 96,
+                Format::Narrow | Format::Small => 88,
+            })
             .build_cartesian_2d(self.x.clone(), self.y.clone())?;
         let small = |color: &RGBColor| ("sans-serif", 16).into_font().color(color);
         let (x_text, y_text) = (|x: &f64| (self.x.text)(*x), |y: &f64| (self.y.text)(*y));
@@ -204,6 +218,12 @@ impl Chart {
         if let Some(mark) = self.mark {
             chart.draw_series([PathElement::new([(0.0, mark), (right, mark)], FAINT_INK)])?;
         }
+        for Curve { band, color, .. } in self.curves.iter().filter(|curve| !curve.band.is_empty()) {
+            let upper = band.iter().map(|&(x, _, high)| (x, high));
+            let lower = band.iter().rev().map(|&(x, low, _)| (x, low));
+            let outline: Vec<_> = upper.chain(lower).collect();
+            chart.draw_series([Polygon::new(outline, color.mix(BAND))])?;
+        }
         for Curve { points, color, dashed, width, .. } in &self.curves {
             let style = color.stroke_width(*width);
             if *dashed {
@@ -216,6 +236,7 @@ impl Chart {
             .curves
             .iter()
             .zip(&labels)
+            .filter(|(_, label)| !label.is_empty())
             .filter_map(|(curve, label)| {
                 let &(_, height) = curve.points.last()?;
                 Some((label.as_str(), curve.color, chart.backend_coord(&(right, height))))
@@ -270,7 +291,10 @@ fn shortened(label: &str, letters: usize) -> String {
     if label.chars().count() <= letters {
         return label.to_owned();
     }
-    label.chars().take(letters.saturating_sub(1)).chain(['…']).collect()
+    if letters == 0 {
+        return String::new();
+    }
+    label.chars().take(letters - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]

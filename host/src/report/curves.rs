@@ -6,11 +6,11 @@ use crate::experiment::record::RunRecord;
 const MAX_POINTS: usize = 400;
 
 /// A curve that keeps each value until the next point: generation and confidence.
-pub(super) type Steps = Vec<(u32, f32)>;
+pub(crate) type Steps = Vec<(u32, f32)>;
 
 /// The curve of every class, by class index; empty for a class without rows. Rows
 /// that do not raise the confidence are left out.
-pub(super) fn per_class(record: &RunRecord) -> Vec<Steps> {
+pub(crate) fn per_class(record: &RunRecord) -> Vec<Steps> {
     let mut curves = vec![Steps::new(); record.manifest.model.labels.len()];
     let mut rows: Vec<_> = record.history.iter().collect();
     rows.sort_by_key(|row| row.generation);
@@ -28,7 +28,7 @@ pub(super) fn per_class(record: &RunRecord) -> Vec<Steps> {
 }
 
 /// The last generation that a chart has to show, at least 1.
-pub(super) fn last_generation(record: &RunRecord) -> u32 {
+pub(crate) fn last_generation(record: &RunRecord) -> u32 {
     let rows = record.history.iter().map(|row| row.generation);
     rows.max().unwrap_or(0).max(record.manifest.generations_done).max(1)
 }
@@ -46,9 +46,7 @@ pub(super) fn over_classes<const N: usize>(
     generations.sort_unstable();
     generations.dedup();
     if generations.len() > MAX_POINTS {
-        let ratio = |i: usize| f64::from(last).powf(i as f64 / (MAX_POINTS - 1) as f64);
-        generations = (0..MAX_POINTS).map(|i| ratio(i).round() as u32).collect();
-        generations.dedup();
+        generations = by_ratio(last, MAX_POINTS);
     }
     let mut next = vec![0; curves.len()];
     let mut values = vec![0.0; curves.len()];
@@ -67,6 +65,22 @@ pub(super) fn over_classes<const N: usize>(
         }
     }
     result
+}
+
+/// At most `most` generations from 1 to `last`, at even ratios.
+pub(crate) fn by_ratio(last: u32, most: usize) -> Vec<u32> {
+    let steps = most.saturating_sub(1).max(1);
+    let ratio = |i: usize| f64::from(last.max(1)).powf(i as f64 / steps as f64);
+    let mut generations: Vec<u32> = (0..=steps).map(|i| ratio(i).round() as u32).collect();
+    generations.dedup();
+    generations
+}
+
+/// The value of a curve at each of some generations, which rise; 0 before its first point.
+pub(crate) fn at(curve: &Steps, generations: &[u32]) -> Vec<f32> {
+    let reached = |&generation: &u32| curve.partition_point(|point| point.0 <= generation);
+    let value = |known: usize| known.checked_sub(1).map_or(0.0, |index| curve[index].1);
+    generations.iter().map(|generation| value(reached(generation))).collect()
 }
 
 #[cfg(test)]
@@ -105,6 +119,15 @@ mod tests {
         assert_eq!(median, [(1, 0.0), (2, 0.5), (4, 0.7), (10, 0.7)]);
         assert_eq!(best, [(1, 0.5), (2, 0.7), (4, 0.9), (10, 0.9)]);
         assert_eq!(over_classes(&[], 10, |all| [quantile(all, 0.5)]), [vec![]]);
+    }
+
+    #[test]
+    fn a_curve_keeps_its_value_until_the_next_point() {
+        let curve = vec![(2, 0.5), (5, 0.9)];
+        assert_eq!(at(&curve, &[1, 2, 4, 5, 9]), [0.0, 0.5, 0.5, 0.9, 0.9]);
+        assert_eq!(at(&Steps::new(), &[1]), [0.0]);
+        assert_eq!(by_ratio(100, 3), [1, 10, 100]);
+        assert_eq!(by_ratio(1, 50), [1]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::words::quoted;
 pub(super) const NONE: &str = "–";
 
 /// The confidence of each class's champion, by class index; 0 for a class without one.
-pub(super) fn confidences(record: &RunRecord) -> Vec<f32> {
+pub(crate) fn confidences(record: &RunRecord) -> Vec<f32> {
     let mut all = vec![0.0; record.manifest.model.labels.len()];
     for champion in &record.champions {
         if let Some(slot) = all.get_mut(champion.class) {
@@ -20,7 +20,7 @@ pub(super) fn confidences(record: &RunRecord) -> Vec<f32> {
 
 /// A confidence in per cent: `99.998 %`. More digits are shown near
 /// certainty and near nothing, and they are cut, not rounded: only 1 itself reads `100 %`.
-pub(super) fn percent(confidence: f32) -> String {
+pub(crate) fn percent(confidence: f32) -> String {
     if confidence.is_nan() {
         return NONE.to_owned();
     }
@@ -39,18 +39,18 @@ pub(super) fn percent(confidence: f32) -> String {
 }
 
 /// A probability as a confidence to be shown: of less than 1 nothing becomes 1.
-pub(super) fn confidence(probability: f64) -> f32 {
+pub(crate) fn confidence(probability: f64) -> f32 {
     let nearest = probability as f32;
     if nearest >= 1.0 && probability < 1.0 { 1.0_f32.next_down() } else { nearest }
 }
 
 /// The first of the names that a label lists: `tench` of `tench, Tinca tinca`.
-pub(super) fn first_synonym(label: &str) -> &str {
+pub(crate) fn first_synonym(label: &str) -> &str {
     label.split(',').next().unwrap_or_default().trim()
 }
 
 /// A count with a thin space before every third digit: `40 000`.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -63,7 +63,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// A time for people: `0.42 s`, `3 min 20 s`, `2 h 5 min`.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return NONE.to_owned();
     }

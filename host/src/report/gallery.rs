@@ -14,8 +14,8 @@ use crate::experiment::record::{Champion, RunRecord};
 use crate::image::Image;
 
 const PAPER: [u8; 3] = [255, 255, 255];
-const INK: [u8; 3] = [28, 30, 33];
-const FAINT_INK: [u8; 3] = [108, 112, 118];
+pub(super) const INK: [u8; 3] = [28, 30, 33];
+pub(super) const FAINT_INK: [u8; 3] = [108, 112, 118];
 /// Around each picture, so that a white one has an edge.
 const FRAME: [u8; 3] = [216, 218, 221];
 
@@ -173,12 +173,12 @@ fn empty(layout: &Layout) -> Image {
     page
 }
 
-fn blank(width: usize, height: usize) -> Image {
+pub(super) fn blank(width: usize, height: usize) -> Image {
     Image { width, height, channels: 3, pixels: PAPER.repeat(width * height) }
 }
 
 /// Lays `picture` on `page` inside a frame one pixel wide.
-fn place(page: &mut Image, picture: &Image, left: usize, top: usize) {
+pub(super) fn place(page: &mut Image, picture: &Image, left: usize, top: usize) {
     for y in 0..picture.height + 2 {
         for x in 0..picture.width + 2 {
             let inside = (1..=picture.width).contains(&x) && (1..=picture.height).contains(&y);

@@ -1,5 +1,6 @@
 //! What a person looks at after a run: `champions/`, `champions.npz`,
-//! `gallery.png` and `report.html`, all made from the run record alone.
+//! `gallery.png` and `report.html`, all made from the run record alone. And the page of
+//! the paper's experiments ([`reproduction`]), of the [`exhibit`]s that they give.
 //!
 //! Every file is written under a temporary name in its folder and then renamed,
 //! so a reader never meets half a file, and the same record gives the same bytes. When
@@ -9,14 +10,18 @@ pub mod ablation;
 pub mod ascent;
 pub mod champions;
 mod chart;
-mod curves;
+pub(crate) mod curves;
 pub mod diversity;
-mod figures;
+pub mod exhibit;
+pub(crate) mod figures;
 pub mod gallery;
 pub mod guard;
+pub mod heat;
 pub mod html;
+pub mod mosaic;
 mod paper;
 mod plots;
+pub mod reproduction;
 pub mod retraining;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -6,6 +6,7 @@
 
 use super::chart::{Axis, Chart, Curve, Format, MAX_CURVES};
 use super::curves::{self, Steps};
+use super::exhibit::{Across, Line, Panel, Point, Up};
 use super::figures;
 use crate::experiment::ablation::{Ablated, Level};
 use crate::experiment::record::RunRecord;
@@ -14,6 +15,9 @@ use crate::retrain::record::Iteration;
 
 /// The nines of a confidence of 1, which has infinitely many: one f32 step below it.
 const MOST_NINES: f64 = 7.3;
+
+/// The nines of the paper's 99.99 %.
+const CERTAIN_NINES: f64 = 4.0;
 
 /// Whether the classes of a run are too many for a curve each.
 pub(super) fn sums_up(record: &RunRecord) -> bool {
@@ -26,7 +30,7 @@ pub(super) fn are_too_many(classes: usize) -> bool {
 }
 
 /// What a chart has across: generations or steps.
-struct Across {
+struct Along {
     axis: Axis,
     /// The last one.
     last: u32,
@@ -40,7 +44,7 @@ pub(super) fn rise(record: &RunRecord, format: Format) -> Chart {
     let place = |generation: u32| f64::from(generation.max(1)).log10();
     let count = |x: f64| figures::count(10f64.powf(x).round() as u64);
     let axis = Axis::new("generation", place(last.max(2)), ticks(last, format.ticks()), count);
-    let (curves, across) = (curves::per_class(record), Across { axis, last, place });
+    let (curves, across) = (curves::per_class(record), Along { axis, last, place });
     let labels: Vec<&str> = record.manifest.model.labels.iter().map(String::as_str).collect();
     if sums_up(record) { summed_up(&curves, across) } else { each(&labels, &curves, across) }
 }
@@ -50,7 +54,7 @@ pub(super) fn ascent(labels: &[&str], curves: &[Steps], last: u32, format: Forma
     let end = f64::from(last.max(1));
     let count = |x: f64| figures::count(x.round() as u64);
     let axis = Axis::new("step", end, even_ticks(last, format.ticks() / 2), count);
-    let across = Across { axis, last, place: f64::from };
+    let across = Along { axis, last, place: f64::from };
     if are_too_many(labels.len()) {
         summed_up(curves, across)
     } else {
@@ -59,7 +63,7 @@ pub(super) fn ascent(labels: &[&str], curves: &[Steps], last: u32, format: Forma
 }
 
 /// A curve for each class, and the median.
-fn each(labels: &[&str], classes: &[Steps], across: Across) -> Chart {
+fn each(labels: &[&str], classes: &[Steps], across: Along) -> Chart {
     let points = |steps: &Steps| corners(steps, &across, nines);
     let mut curves: Vec<Curve> = classes
         .iter()
@@ -71,15 +75,12 @@ fn each(labels: &[&str], classes: &[Steps], across: Across) -> Chart {
         let [median] = curves::over_classes(classes, across.last, |all| [quantile(all, 0.5)]);
         curves.push(Curve::chief("median", points(&median)));
     }
-    let top = (highest(&curves).max(4.0) + 0.4).min(MOST_NINES);
-    let ticks = (0..=top as u32).map(f64::from).collect();
-    let y = Axis::new("confidence", top, ticks, |y| level(y.round() as u32));
-    // The paper's 99.99 %.
-    Chart { x: across.axis, y, mark: Some(4.0), curves }
+    let y = axis_of_nines(highest(&curves));
+    Chart { x: across.axis, y, mark: Some(CERTAIN_NINES), curves }
 }
 
 /// The quartiles over all classes, and how many classes are sure.
-fn summed_up(classes: &[Steps], across: Across) -> Chart {
+fn summed_up(classes: &[Steps], across: Along) -> Chart {
     let [lower, median, upper, sure] = curves::over_classes(classes, across.last, |all| {
         [
             quantile(all, 0.25),
@@ -205,13 +206,64 @@ fn by_iteration(
     iterations.iter().filter_map(point).collect()
 }
 
+/// The curves of an experiment, with their intervals as bands.
+pub(super) fn panel(panel: &Panel, format: Format) -> Chart {
+    let places = panel.lines.iter().flat_map(|line| &line.points).map(|point| point.at);
+    let last = places.max().unwrap_or(0);
+    let by_ratio = |at: u32| f64::from(at.max(1)).log10();
+    let (x, place): (Axis, fn(u32) -> f64) = match panel.across {
+        Across::ByRatio(title) => {
+            let count = |x: f64| figures::count(10f64.powf(x).round() as u64);
+            (Axis::new(title, by_ratio(last.max(2)), ticks(last, format.ticks()), count), by_ratio)
+        }
+        Across::Even(title) => {
+            let count = |x: f64| figures::count(x.round() as u64);
+            let ticks = even_ticks(last.max(1), format.ticks() / 2);
+            (Axis::new(title, f64::from(last.max(1)), ticks, count), f64::from)
+        }
+    };
+    let height: fn(f32) -> f64 = match panel.up {
+        Up::Nines => nines,
+        Up::Percent(_) => |share| f64::from(share.max(0.0)),
+    };
+    let curve = |(number, line): (usize, &Line)| {
+        let point = |point: &Point| (place(point.at), height(point.value));
+        let points = line.points.iter().map(point).collect();
+        let interval = |point: &Point| {
+            let [low, high] = point.interval?.map(height);
+            Some((place(point.at), low, high))
+        };
+        let band = line.points.iter().filter_map(interval).collect();
+        let drawn = match line.is_chief {
+            true => Curve::chief(&line.label, points),
+            false => Curve::nth(number, &line.label, points),
+        };
+        Curve { band, ..drawn }
+    };
+    let curves: Vec<Curve> = panel.lines.iter().enumerate().map(curve).collect();
+    let bands = curves.iter().flat_map(|curve| &curve.band).map(|&(_, _, high)| high);
+    let top = bands.fold(highest(&curves), f64::max);
+    let (y, mark) = match panel.up {
+        Up::Nines => (axis_of_nines(top), Some(CERTAIN_NINES)),
+        Up::Percent(title) => (Axis::percent(title, top), None),
+    };
+    Chart { x, y, mark, curves }
+}
+
+/// The axis of [`nines`] for curves up to `highest`.
+fn axis_of_nines(highest: f64) -> Axis {
+    let top = (highest.max(CERTAIN_NINES) + 0.4).min(MOST_NINES);
+    let ticks = (0..=top as u32).map(f64::from).collect();
+    Axis::new("confidence", top, ticks, |y| level(y.round() as u32))
+}
+
 /// The height of the highest point, at least 0.
 fn highest(curves: &[Curve]) -> f64 {
     curves.iter().flat_map(|curve| &curve.points).map(|&(_, y)| y).fold(0.0, f64::max)
 }
 
 /// The corners of a step curve in chart coordinates, from its first point to the last place.
-fn corners(steps: &Steps, across: &Across, height: fn(f32) -> f64) -> Vec<(f64, f64)> {
+fn corners(steps: &Steps, across: &Along, height: fn(f32) -> f64) -> Vec<(f64, f64)> {
     let mut points: Vec<(f64, f64)> = Vec::with_capacity(2 * steps.len() + 1);
     for &(at, confidence) in steps {
         let x = (across.place)(at);
