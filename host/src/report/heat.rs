@@ -93,7 +93,8 @@ fn legend(page: &mut Image, height: usize) {
 
 /// A share of 1 as a colour; what is not a number is as 0.
 fn colour(share: f32) -> [u8; 3] {
-    let position = f64::from(share.max(0.0).min(1.0)) * (VIRIDIS.len() - 1) as f64;
+    let share = if share.is_nan() { 0.0 } else { f64::from(share.clamp(0.0, 1.0)) };
+    let position = share * (VIRIDIS.len() - 1) as f64;
     let below = (position as usize).min(VIRIDIS.len() - 2);
     let part = position - below as f64;
     let mix = |channel: usize| {

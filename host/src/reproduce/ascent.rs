@@ -144,7 +144,7 @@ impl<'a> Climber<'a> {
         let mut all = Vec::new();
         for seed in 1..=u64::from(seeds) {
             self.context.go_on()?;
-            let climbed = self.from_seed(preset, seed)?;
+            let climbed = self.of_seed(preset, seed)?;
             finding.evaluations += climbed.evaluations(preset.steps);
             finding.seconds += climbed.told["seconds"].as_f64().unwrap_or(0.0);
             let folder = climbed.name.clone();
@@ -158,7 +158,7 @@ impl<'a> Climber<'a> {
 
     /// The climbs from a seed: as they were done before, or done now. What was stopped
     /// begins again.
-    fn from_seed(&self, preset: Preset, seed: u64) -> Result<Climbed, ReproduceError> {
+    fn of_seed(&self, preset: Preset, seed: u64) -> Result<Climbed, ReproduceError> {
         let Preset { name: preset_name, steps, .. } = preset;
         let folder = format!("{}-ascend-{preset_name}-prob-{steps}-seed{seed}", self.model.stem());
         let name = format!("{RUNS}/{folder}");

@@ -104,25 +104,20 @@ impl Transfer {
 
 /// Shares of the images of each run, over the runs.
 fn measure(finding: &mut Finding, runs: &[Shown]) {
-    let share = |count: fn(&Shown) -> usize| -> Vec<f32> {
-        runs.iter().map(|run| count(run) as f32 / run.images.max(1) as f32).collect()
+    let mut share = |name: &str, count: fn(&Shown) -> usize| {
+        let share = |run: &Shown| count(run) as f32 / run.images.max(1) as f32;
+        let shares: Vec<f32> = runs.iter().map(share).collect();
+        finding.measure(name, bootstrap::median(&shares));
     };
-    let shares: [(&str, fn(&Shown) -> usize); 3] = [
-        ("same_top", |run| run.same_top),
-        ("fooled", |run| run.fooled),
-        ("certain_of_both", |run| run.certain_of_both),
-    ];
-    for (name, count) in shares {
-        finding.measure(name, bootstrap::median(&share(count)));
-    }
-    let means: [(&str, fn(&Shown) -> f64); 2] = [
-        ("own_mean_confidence", |run| run.own_mean_confidence),
-        ("mean_confidence", |run| run.mean_confidence),
-    ];
-    for (name, mean) in means {
-        let all: Vec<f32> = runs.iter().map(|run| mean(run) as f32).collect();
-        finding.measure(name, bootstrap::median(&all));
-    }
+    share("same_top", |run| run.same_top);
+    share("fooled", |run| run.fooled);
+    share("certain_of_both", |run| run.certain_of_both);
+    let mut mean = |name: &str, mean: fn(&Shown) -> f64| {
+        let means: Vec<f32> = runs.iter().map(|run| mean(run) as f32).collect();
+        finding.measure(name, bootstrap::median(&means));
+    };
+    mean("own_mean_confidence", |run| run.own_mean_confidence);
+    mean("mean_confidence", |run| run.mean_confidence);
     finding.ours = format!(
         "same top class {}, mean confidence {}, 99.99 % on both {}",
         percent(finding, "same_top"),
