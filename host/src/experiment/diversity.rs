@@ -313,7 +313,7 @@ mod tests {
     fn what_cannot_be_compared_is_refused() {
         let one = sample::digits();
         assert_eq!(diversity(&[], 1), Err(DiversityError::Alone));
-        assert_eq!(diversity(&[one.clone()], 1), Err(DiversityError::Alone));
+        assert_eq!(diversity(std::slice::from_ref(&one), 1), Err(DiversityError::Alone));
         let mut other = one.clone();
         other.manifest.model.sha256 = "0".to_owned();
         let error = diversity(&[one.clone(), one.clone(), other], 1).unwrap_err();
