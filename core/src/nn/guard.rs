@@ -3,7 +3,9 @@
 //!
 //! Softmax keeps only the differences between logits. How large they are together is lost
 //! there, and is what the energy measures: an image that excites a network little has
-//! a high energy, however sure the softmax is.
+//! a high energy, however sure the softmax is. Such are images of nothing, of noise, or of
+//! what the network does not know. Images that were evolved until a network is certain of
+//! them excite it more than natural ones do: those pass.
 
 use crate::math::log_sum_exp;
 
