@@ -178,10 +178,120 @@ fn all_leaves_out_what_is_not_here() {
     let families = &of("mnist-lineage")[0]["measures"];
     assert!(families["founders"]["value"].as_f64() >= Some(1.0), "{families}");
     assert!(place.path("out/runs/lenet-mnist-cppn-20-seed1/tree.svg").exists());
+    for name in ["mnist-retraining", "mnist-guard"] {
+        let row = of(name)[0];
+        assert_eq!(row["verdict"], "not-run", "{row}");
+        assert!(row["reason"].as_str().unwrap().contains("mirage data pull mnist"), "{row}");
+    }
+    assert!(of("mnist-diversity")[0]["reason"].as_str().unwrap().contains("--seeds 2"));
     // Ascents that are done are used again, too.
     let again = place.json("reproduce mnist-ascent --quick --seeds 1 --out out");
     assert_eq!(again["experiments"][0]["measures"], ascent["measures"]);
     assert_eq!(again["experiments"][0]["seconds"], ascent["seconds"]);
+}
+
+#[test]
+fn images_of_runs_are_compared_and_lose_their_copies() {
+    let place = Workplace::new();
+    let told = place.json(
+        "reproduce mnist-diversity mnist-ablation --seeds 2 --generations 30 --children 40 \
+         --out out",
+    );
+    let rows = told["experiments"].as_array().unwrap();
+    let named = |name: &str| rows.iter().filter(|row| row["name"] == name).collect::<Vec<_>>();
+    assert!(rows.iter().all(|row| row["verdict"] == "not-comparable"), "{told}");
+    let run = |seed: u32| format!("out/runs/lenet-mnist-cppn-40-seed{seed}");
+    // The numbers are those of the commands that look at the same runs.
+    let alone = place.json(&format!("diversity {} {} --out alone", run(1), run(2)));
+    let diversity = named("mnist-diversity");
+    assert_eq!(diversity.len(), 2, "two presets");
+    let ratio = &diversity[0]["measures"]["pixels_ratio"];
+    assert_eq!(ratio["value"], alone["spaces"][0]["ratio"]);
+    assert_eq!(ratio["interval"], alone["spaces"][0]["interval"]);
+    assert!(place.path("out/diversity/lenet-mnist-cppn/diversity.html").exists());
+    let shares = [1, 2].map(|seed| {
+        let alone = place.json(&format!("ablate {}", run(seed)));
+        alone["repeated"].as_f64().unwrap() / alone["images"].as_f64().unwrap()
+    });
+    let repeated = &named("mnist-ablation")[0]["measures"]["repeated"]["value"];
+    let mean = (shares[0] + shares[1]) / 2.0;
+    assert!((repeated.as_f64().unwrap() - mean).abs() < 1e-6, "{shares:?} {repeated}");
+    assert!(place.path(&format!("{}/ablation.html", run(1))).exists());
+    place.refuse("reproduce mnist-diversity --seeds 1 --out out", &["--seeds 2"]);
+}
+
+/// Digits of 28 × 28 pixels, of which rows 2·*d* and on are brighter than the noise: 300 to
+/// train with, 100 to test with.
+fn with_digits() -> Workplace {
+    let place = Workplace::new();
+    let mut state = 1_u32;
+    let mut noise = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8 / 4
+    };
+    for (part, count) in [("train", 300_u32), ("t10k", 100)] {
+        let mut images: Vec<u8> =
+            [0x803, count, 28, 28].iter().flat_map(|n| n.to_be_bytes()).collect();
+        let mut labels: Vec<u8> = [0x801, count].iter().flat_map(|n| n.to_be_bytes()).collect();
+        for image in 0..count {
+            labels.push((image % 10) as u8);
+            for pixel in 0..28 * 28 {
+                images.push(noise() + if pixel / 56 == image % 10 { 150 } else { 0 });
+            }
+        }
+        place.write(&format!("data/{part}-images-idx3-ubyte"), images);
+        place.write(&format!("data/{part}-labels-idx1-ubyte"), labels);
+    }
+    place
+}
+
+#[test]
+fn networks_that_learned_what_fools_them_are_fooled_again() {
+    let place = with_digits();
+    let line =
+        "reproduce mnist-retraining --quick --generations 3 --children 20 --data data --out out";
+    let told = place.json(line);
+    let row = &told["experiments"][0];
+    assert_eq!(row["verdict"], "not-comparable", "two networks are easier to fool: {row}");
+    assert!(row["reason"].as_str().unwrap().contains("2 of 15 iterations"), "{row}");
+    // 100 images for the second network are those of five runs, as are those after it.
+    assert_eq!(row["evaluations"], 2 * 5 * 3 * 20);
+    let share = row["measures"]["fooling_share"]["value"].as_f64().unwrap();
+    assert!((share - 100.0 / 400.0).abs() < 1e-9, "{share}");
+    let folder = row["runs"][0]["folder"].as_str().unwrap();
+    assert!(place.path(&format!("out/{folder}/report.html")).exists(), "{folder}");
+    let again = place.json(line);
+    assert_eq!(again["experiments"][0]["measures"], row["measures"]);
+    assert_eq!(again["experiments"][0]["seconds"], row["seconds"]);
+}
+
+#[test]
+fn guards_are_evolved_against() {
+    let place = with_digits();
+    let line = "reproduce mnist-guard --seeds 1 --generations 2 --children 20 --data data";
+    let told = place.json(&format!("{line} --out out"));
+    let rows = told["experiments"].as_array().unwrap();
+    assert_eq!(rows.len(), 2 * (1 + 4), "two presets, without a guard and under each");
+    let subjects: Vec<&str> = rows.iter().map(|row| row["subject"].as_str().unwrap()).collect();
+    assert_eq!(subjects[1], "lenet: mnist-cppn under max-softmax");
+    for row in rows {
+        assert_eq!(row["verdict"], "not-comparable");
+        for score in ["max_softmax", "max_logit", "energy", "gaussian"] {
+            let auroc = row["measures"][format!("auroc_{score}")]["value"].as_f64().unwrap();
+            assert!((0.0..=1.0).contains(&auroc), "{row}");
+        }
+    }
+    // The numbers are those of the command that looks at the same run.
+    let run = rows[3]["runs"][0]["folder"].as_str().unwrap();
+    assert_eq!(run, "runs/lenet-mnist-cppn-20-under-energy-seed1");
+    let alone = place.json(&format!("guard out/{run} --data data"));
+    let detection = &alone["groups"][0]["detections"][2];
+    let auroc = rows[3]["measures"]["auroc_energy"]["value"].as_f64().unwrap();
+    assert!((auroc - detection["auroc"].as_f64().unwrap()).abs() < 1e-6, "{alone}");
+    // What is done is used again.
+    let again = place.json(&format!("{line} --out out"));
+    assert_eq!(again["experiments"][9]["runs"], rows[9]["runs"]);
+    assert_eq!(again["experiments"][9]["measures"], rows[9]["measures"]);
 }
 
 #[test]

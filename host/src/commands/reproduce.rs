@@ -119,6 +119,9 @@ pub fn run(args: &ReproduceArgs) -> Result<Answer, ReproduceCommandError> {
             Told::Ascent(now) => {
                 line.set_message(format!("{label}: {}", progress::ascent_in_words(now)));
             }
+            Told::Retraining(now) => {
+                line.set_message(format!("{label}: {}", progress::retraining_in_words(now)));
+            }
             Told::Work(what) => line.set_message(format!("{label}: {what}")),
         },
     };
@@ -231,9 +234,9 @@ fn list(json: bool) -> Result<(), OutputError> {
         return print(&format!("{}\n", serde_json::json!({ "figures": listed })));
     }
     let columns = [
-        Column { name: "figure", width: 15, right: false },
+        Column { name: "figure", width: 16, right: false },
         Column { name: "what", width: 25, right: false },
-        Column { name: "the paper reports", width: 35, right: false },
+        Column { name: "the paper reports", width: 34, right: false },
     ];
     let row =
         |figure: &Figure| vec![figure.name.clone(), figure.title.clone(), figure.brief.clone()];

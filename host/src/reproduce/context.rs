@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::ReproduceError;
 use crate::ascent::run::Progress as AscentProgress;
+use crate::data::data_dir;
 use crate::experiment::checkpoint::Pace;
 use crate::experiment::folder::Folder;
 use crate::experiment::plan::Plan;
@@ -15,6 +16,7 @@ use crate::experiment::summary::News;
 use crate::interrupt::Interrupt;
 use crate::model::{Crops, Model, ModelError};
 use crate::report;
+use crate::retrain::mnist::Progress as RetrainingProgress;
 
 /// The folder of runs in that of a reproduction.
 pub const RUNS: &str = "runs";
@@ -26,6 +28,8 @@ pub enum Told {
     Evolution(News),
     /// Gradient ascent.
     Ascent(AscentProgress),
+    /// Retraining.
+    Retraining(RetrainingProgress),
     /// Something else that takes time, in a few words.
     Work(String),
 }
@@ -41,7 +45,7 @@ pub struct Context<'a> {
     /// Stops the work, with a checkpoint.
     pub interrupt: Interrupt,
     /// Is told what is done, such as `mnist-cppn, lenet, seed 3 of 30`, and how far it is.
-    pub tell: &'a dyn Fn(&str, Told),
+    pub tell: &'a (dyn Fn(&str, Told) + Sync),
 }
 
 /// Runs of evolution that differ by their seeds: 1, 2, 3 and so on.
@@ -95,6 +99,14 @@ impl Context<'_> {
         })
     }
 
+    /// The folder of data with MNIST, or what would be it.
+    ///
+    /// # Errors
+    /// [`ReproduceError::Missing`] if none is known.
+    pub fn data_dir(&self) -> Result<PathBuf, ReproduceError> {
+        Ok(self.data.map_or_else(data_dir, |folder| Ok(folder.to_owned()))?)
+    }
+
     /// The run of a plan, from its first generation, from where it stopped, or as it was
     /// done before. Its folder is `runs/MODEL-PRESET-CHILDREN-seedS`, with the crops before
     /// the seed where there is a choice.
@@ -107,10 +119,29 @@ impl Context<'_> {
         model: &Model,
         label: &str,
     ) -> Result<(String, RunRecord), ReproduceError> {
+        self.evolve_guarded(plan, model, model, label)
+    }
+
+    /// The run of a plan with a guard, likewise, on `guarded`: the model behind that guard.
+    /// Its record tells what the model itself makes of the images, and its folder has
+    /// `-under-GUARD` before the seed.
+    ///
+    /// # Errors
+    /// As [`evolve`](Self::evolve); the run under a guard that was made from other images is
+    /// one of another plan.
+    pub fn evolve_guarded(
+        &self,
+        plan: &Plan,
+        model: &Model,
+        guarded: &Model,
+        label: &str,
+    ) -> Result<(String, RunRecord), ReproduceError> {
         let crops =
             if model.has_margin() { format!("-{}", plan.crops.name()) } else { String::new() };
+        let guard = plan.guard.as_ref();
+        let under = guard.map_or(String::new(), |rule| format!("-under-{}", rule.score.name()));
         let Plan { preset, children, seed, .. } = plan;
-        let name = format!("{RUNS}/{}-{preset}-{children}{crops}-seed{seed}", model.stem());
+        let name = format!("{RUNS}/{}-{preset}-{children}{crops}{under}-seed{seed}", model.stem());
         let folder = Folder::new(self.out.join(&name));
         let label = format!("{label}, {}, seed {seed}", model.stem());
         if folder.has_run() {
@@ -136,7 +167,10 @@ impl Context<'_> {
             interrupt: self.interrupt.clone(),
         };
         let observe = &mut |news| (self.tell)(&label, Told::Evolution(news));
-        let (_, record) = run::run(plan, model, &folder, &work, observe)?;
+        let (_, mut record) = run::run(plan, guarded, &folder, &work, observe)?;
+        if guard.is_some() {
+            record = run::record(model, &folder, self.threads)?;
+        }
         (self.tell)(&label, Told::Work("making the report".to_owned()));
         report::write_all(&record, folder.path())?;
         Ok((name, record))

@@ -14,10 +14,14 @@ pub mod outcome;
 pub mod table;
 pub mod verdict;
 
+mod ablation;
 mod ascent;
+mod diversity;
 mod evolution;
+mod guard;
 mod lineage;
 mod page;
+mod retraining;
 mod transfer;
 
 use std::fs;
@@ -28,14 +32,20 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::ascent::run::AscentError;
+use crate::data::NoDataDir;
+use crate::data::idx::DatasetError;
+use crate::experiment::diversity::DiversityError;
 use crate::experiment::folder::FolderError;
 use crate::experiment::journal::RunError;
 use crate::experiment::plan::PlanError;
 use crate::experiment::record::MachineRecord;
 use crate::experiment::transfer::TransferError;
 use crate::files;
+use crate::guard::natural::NaturalError;
+use crate::guard::study::StudyError;
 use crate::model::ModelError;
 use crate::report::ReportError;
+use crate::retrain::mnist::RetrainError;
 use crate::simd::Simd;
 use context::Context;
 use outcome::{Outcome, Results, Row};
@@ -54,6 +64,14 @@ pub enum Kind {
     Transfer(transfer::Transfer),
     /// Who descends from whom.
     Lineage(lineage::Lineage),
+    /// Images without some of the copies of what is repeated in them.
+    Ablation(ablation::Ablation),
+    /// Whether other runs give other images.
+    Diversity(diversity::Diversity),
+    /// Networks that learn to recognize what fooled the ones before.
+    Retraining(retraining::Retraining),
+    /// Guards that are to see fooling images.
+    Guard(guard::Guard),
 }
 
 impl Kind {
@@ -63,6 +81,10 @@ impl Kind {
             Self::Ascent(kind) => kind.run(figure, context),
             Self::Transfer(kind) => kind.run(figure, context),
             Self::Lineage(kind) => kind.run(figure, context),
+            Self::Ablation(kind) => kind.run(figure, context),
+            Self::Diversity(kind) => kind.run(figure, context),
+            Self::Retraining(kind) => kind.run(figure, context),
+            Self::Guard(kind) => kind.run(figure, context),
         }
     }
 }
@@ -97,6 +119,18 @@ pub enum ReproduceError {
     /// The networks do not go together.
     #[error("{0}")]
     Transfer(#[from] TransferError),
+    /// The runs cannot be compared.
+    #[error("{0}")]
+    Diversity(#[from] DiversityError),
+    /// Networks could not be retrained.
+    #[error("{0}")]
+    Retrain(RetrainError),
+    /// Natural images cannot be used.
+    #[error("{0}")]
+    Natural(NaturalError),
+    /// There are no guards, or they cannot judge.
+    #[error("{0}")]
+    Guard(#[from] StudyError),
     /// Something to look at could not be made.
     #[error("{0}")]
     Report(#[from] ReportError),
@@ -127,6 +161,35 @@ impl From<RunError> for ReproduceError {
             RunError::Interrupted { .. } => Self::Interrupted,
             other => Self::Run(other),
         }
+    }
+}
+
+impl From<RetrainError> for ReproduceError {
+    fn from(error: RetrainError) -> Self {
+        match error {
+            RetrainError::Interrupted { .. } => Self::Interrupted,
+            RetrainError::Dataset(DatasetError::NotFound { .. }) => {
+                Self::Missing(error.to_string())
+            }
+            other => Self::Retrain(other),
+        }
+    }
+}
+
+impl From<NaturalError> for ReproduceError {
+    fn from(error: NaturalError) -> Self {
+        match error {
+            NaturalError::Mnist(missing @ DatasetError::NotFound { .. }) => {
+                Self::Missing(format!("--data: {missing}"))
+            }
+            other => Self::Natural(other),
+        }
+    }
+}
+
+impl From<NoDataDir> for ReproduceError {
+    fn from(error: NoDataDir) -> Self {
+        Self::Missing(format!("{error}, or give --data DIR"))
     }
 }
 

@@ -177,7 +177,7 @@ impl Figure {
             let (here, full) = (here?, full?);
             (here < full).then(|| format!("{here} of {full} {key}"))
         };
-        let counts = ["generations", "children", "steps"];
+        let counts = ["iterations", "epochs", "generations", "children", "steps"];
         let found: Vec<String> = counts.iter().filter_map(less).collect();
         (!found.is_empty()).then(|| found.join(", "))
     }
@@ -193,7 +193,7 @@ mod tests {
     use crate::model::{Classes, registry};
 
     /// Every key that an experiment may have.
-    const KEYS: [&str; 11] = [
+    const KEYS: [&str; 17] = [
         "kind",
         "preset",
         "presets",
@@ -205,6 +205,12 @@ mod tests {
         "children",
         "crops",
         "steps",
+        "iterations",
+        "first",
+        "more",
+        "network",
+        "epochs",
+        "seed",
     ];
 
     fn texts(settings: &Table, key: &str) -> Vec<String> {
@@ -223,7 +229,8 @@ mod tests {
                     assert!(KEYS.contains(&key.as_str()), "{}: {key}", figure.name);
                 }
                 let models = texts(&settings, "models");
-                assert!(!models.is_empty(), "{}", figure.name);
+                // Some train networks of their own.
+                assert!(!models.is_empty() || settings.contains_key("network"), "{}", figure.name);
                 for model in models.iter().chain(&texts(&settings, "onto")) {
                     assert!(known.contains(&model.as_str()), "{}: {model}", figure.name);
                 }

@@ -1,0 +1,194 @@
+//! Networks that learn to recognize what fooled the ones before, and are fooled again.
+//!
+//! Section “Training networks to recognize fooling images” of the paper, on MNIST.
+
+use serde::Deserialize;
+
+use super::ReproduceError;
+use super::bootstrap::Estimate;
+use super::context::{Context, Told};
+use super::outcome::{Finding, Outcome, Run};
+use super::table::Figure;
+use crate::report;
+use crate::report::exhibit::Exhibit;
+use crate::report::figures;
+use crate::retrain::mnist::{self, Digits, Work};
+use crate::retrain::record::{Iteration, Retraining as Record};
+use crate::retrain::settings::Settings;
+
+/// The folder of retrainings in that of a reproduction.
+const RETRAINING: &str = "retraining";
+
+/// The settings.
+#[derive(Debug, Deserialize)]
+pub struct Retraining {
+    #[serde(flatten)]
+    settings: Settings,
+}
+
+impl Retraining {
+    pub(super) fn run(
+        &self,
+        figure: &Figure,
+        context: &Context,
+    ) -> Result<Outcome, ReproduceError> {
+        let network = &self.settings.network;
+        let digits = match context.data_dir().and_then(|folder| Ok(Digits::load(&folder)?)) {
+            Ok(digits) => digits,
+            Err(ReproduceError::Missing(why)) => {
+                let findings = vec![Finding::missing(network, network, why)];
+                return Ok(Outcome { findings, exhibits: Vec::new() });
+            }
+            Err(error) => return Err(error),
+        };
+        let folder = self.folder();
+        let path = context.path(&folder);
+        let (threads, interrupt) = (context.threads, context.interrupt.clone());
+        let work = Work { threads, resume: true, interrupt };
+        let tell = context.tell;
+        let observe = &mut |now| tell(&figure.name, Told::Retraining(now));
+        let record = mnist::run(&self.settings, &digits, &path, &work, observe)?;
+        tell(&figure.name, Told::Work("making the report".to_owned()));
+        report::retraining::write(&record, &path)?;
+        let findings = vec![finding(&record, &folder)];
+        Ok(Outcome { findings, exhibits: vec![table(&record, &folder)] })
+    }
+
+    /// Where it lies: all settings but the iterations, of which more can be asked for later.
+    fn folder(&self) -> String {
+        let Settings { preset, first, more, generations, children, network, epochs, seed, .. } =
+            &self.settings;
+        format!(
+            "{RETRAINING}/{network}-{epochs}-epochs-{preset}-{first}+{more}-{generations}x{children}-seed{seed}"
+        )
+    }
+}
+
+/// What came of the networks, above all of the last one.
+fn finding(record: &Record, folder: &str) -> Finding {
+    let Record { settings, iterations, .. } = record;
+    let images = |iteration: &Iteration| {
+        let of_run = u64::from(settings.generations) * u64::from(settings.children);
+        iteration.runs as u64 * of_run
+    };
+    let run = Run { folder: folder.to_owned(), seed: settings.seed, digest: None };
+    let mut finding = Finding {
+        subject: settings.network.clone(),
+        model: settings.network.clone(),
+        runs: vec![run],
+        evaluations: iterations.iter().map(images).sum(),
+        seconds: record.seconds,
+        ..Finding::default()
+    };
+    let [Some(first), Some(last)] = [iterations.first(), iterations.last()] else {
+        return finding;
+    };
+    finding.model_sha256 = last.network_sha256.clone();
+    for (name, value) in [
+        ("iterations", f64::from(last.iteration)),
+        ("fooling_share", last.fooling_share),
+        ("first_test_error", first.test_error),
+        ("last_test_error", last.test_error),
+        ("first_median_confidence", first.median_confidence),
+        ("last_median_confidence", last.median_confidence),
+        ("first_fooled_share", first.fooled_share),
+        ("last_fooled_share", last.fooled_share),
+    ] {
+        finding.measure(name, Some(Estimate::exact(value)));
+    }
+    finding.measure("last_called_fooling", last.called_fooling_share.map(Estimate::exact));
+    finding.ours = format!(
+        "DNN_{}: median {}, {} of digits fooled with 99.99 %; test error {}, of DNN_1 {}",
+        last.iteration,
+        percent(last.median_confidence),
+        percent(last.fooled_share),
+        percent(last.test_error),
+        percent(first.test_error),
+    );
+    finding
+}
+
+fn percent(share: f64) -> String {
+    figures::percent(share as f32)
+}
+
+/// All networks.
+fn table(record: &Record, folder: &str) -> Exhibit {
+    let head = [
+        "network",
+        "fooling images",
+        "of the training set",
+        "test error",
+        "median confidence",
+        "digits fooled",
+        "called fooling",
+    ];
+    let row = |row: &Iteration| {
+        vec![
+            format!("DNN_{}", row.iteration),
+            row.fooling_images.to_string(),
+            percent(row.fooling_share),
+            percent(row.test_error),
+            percent(row.median_confidence),
+            percent(row.fooled_share),
+            row.called_fooling_share.map_or_else(|| "–".to_owned(), percent),
+        ]
+    };
+    Exhibit::Table {
+        caption: format!(
+            "Each network is trained, from scratch, with the images that fooled the ones before as an eleventh class. Fooled are digits that an image was found for with 99.99 %; called fooling are images that the network recognizes in the end. More is in {folder}/report.html."
+        ),
+        head: head.map(str::to_owned).to_vec(),
+        rows: record.iterations.iter().map(row).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::record::MachineRecord;
+    use crate::retrain::record::DataRecord;
+
+    fn iteration(number: u32, fooling_images: usize, fooled_share: f64) -> Iteration {
+        Iteration {
+            iteration: number,
+            network_sha256: format!("network {number}"),
+            fooling_images,
+            fooling_share: fooling_images as f64 / 100.0,
+            test_error: 0.01 * f64::from(number),
+            test_called_fooling: 0.0,
+            runs: 2,
+            median_confidence: 0.9,
+            median_generation_9999: None,
+            fooled_share,
+            called_fooling_share: (fooling_images > 0).then_some(0.25),
+        }
+    }
+
+    #[test]
+    fn the_last_network_counts() {
+        let settings = Settings { generations: 5, children: 10, ..Settings::default() };
+        let record = Record {
+            version: String::new(),
+            settings,
+            data: DataRecord {
+                train_images: 80,
+                test_images: 10,
+                sides: [28; 2],
+                sha256: String::new(),
+            },
+            machine: MachineRecord::here("portable", 1, None),
+            complete: true,
+            seconds: 3.0,
+            iterations: vec![iteration(1, 0, 1.0), iteration(2, 20, 0.5)],
+        };
+        let finding = finding(&record, "folder");
+        assert_eq!((finding.evaluations, finding.model_sha256.as_str()), (200, "network 2"));
+        let values = ["iterations", "fooling_share", "first_fooled_share", "last_fooled_share"];
+        assert_eq!(values.map(|name| finding.value(name)), [2.0, 0.2, 1.0, 0.5]);
+        assert_eq!(finding.value("last_called_fooling"), 0.25);
+        assert!(finding.ours.contains("50.0 % of digits fooled"), "{}", finding.ours);
+        let Exhibit::Table { head, rows, .. } = table(&record, "folder") else { panic!() };
+        assert!(rows.len() == 2 && rows.iter().all(|row| row.len() == head.len()));
+    }
+}
