@@ -137,19 +137,20 @@ impl Folder {
         &self.path
     }
 
-    /// Writes the record, and its iterations as a table.
+    /// Writes the record and, after it, its iterations as a table: a folder with a table that
+    /// is not empty has a record too.
     ///
     /// # Errors
     /// If the disk does not take them.
     pub fn write(&mut self, record: &Retraining) -> Result<(), FolderError> {
+        write_json(record_path(&self.path), record)?;
         let path = self.path.join("retraining.csv");
         let table = &mut self.table;
         let written = table.begin(HEADER, 0).and_then(|()| {
             record.iterations.iter().for_each(|iteration| table.push(&row(iteration)));
             Ok(table.flush()?)
         });
-        written.map_err(|error| FolderError::Write { path, source: io::Error::other(error) })?;
-        write_json(record_path(&self.path), record)
+        written.map_err(|error| FolderError::Write { path, source: io::Error::other(error) })
     }
 
     /// The folder of an iteration, counted from 1; it is made if it is not there.

@@ -431,9 +431,9 @@ mod tests {
             for picture in pictures() {
                 let [before, after] = [&old, &new].map(|model| classify(model, &picture));
                 assert_eq!(argmax(&after), picture.class.unwrap_or(3));
-                for class in 0..3 {
-                    let share = after[class] / (1.0 - after[3]);
-                    assert!(after[3] > 0.999 || (share - before[class]).abs() < 1e-3);
+                for (share, before) in after.iter().zip(before) {
+                    let share = share / (1.0 - after[3]);
+                    assert!(after[3] > 0.999 || (share - before).abs() < 1e-3);
                 }
             }
         }

@@ -248,9 +248,13 @@ pub fn run(
         let images = runs.iter().flat_map(Harvest::images);
         fooling.extend(images.take(settings.images(iteration) as usize).flatten());
         record.complete = iteration == settings.iterations;
-        // What was done before took its time before.
-        if iteration as usize > done {
+        let is_new = iteration as usize > done;
+        if is_new {
+            // What was done before took its time before.
             record.seconds = earlier + started.elapsed().as_secs_f64();
+        }
+        // In the end also what is known: the table may lack what the record has.
+        if is_new || record.complete {
             folder.write(&record)?;
         }
     }

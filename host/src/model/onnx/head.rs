@@ -488,10 +488,10 @@ mod tests {
                 if head.has_relu { (sum + 0.75).max(0.0) } else { sum + 0.75 }
             };
             let own = (0..positions).map(at).sum::<f32>() / positions as f32;
-            for class in 0..CLASSES {
-                assert!(near((after[CLASSES] / after[class]).ln(), own - logits[class]), "{kind}");
-                let share = after[class] / (1.0 - after[CLASSES]);
-                assert!(near(share, before[class]), "{kind}: {class}");
+            let new = after[CLASSES];
+            for ((&after, before), logit) in after.iter().zip(before).zip(logits) {
+                assert!(near((new / after).ln(), own - logit), "{kind}");
+                assert!(near(after / (1.0 - new), before), "{kind}");
             }
             let sum: f32 = after.iter().sum();
             assert!(near(sum, 1.0));
