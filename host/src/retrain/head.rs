@@ -377,7 +377,7 @@ mod tests {
     fn pictures() -> Vec<Picture> {
         let mut noise = Stream::new(5, 0, 0);
         let picture = |n: usize| {
-            let (class, is_fooling) = (n % 3, n % 2 == 0);
+            let (class, is_fooling) = (n % 3, n.is_multiple_of(2));
             let pixel = |column: usize, noise: &mut Stream| {
                 let bright = column == class || column == 3 && is_fooling;
                 (if bright { 180 } else { 20 }) + noise.below(60) as u8
