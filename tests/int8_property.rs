@@ -81,7 +81,7 @@ proptest! {
             })
             .collect();
         let mut found = Vec::new();
-        forward_by(&core, &images, [0, 0], |scratch, logits| {
+        let _ = forward_by(&core, &images, [0, 0], |scratch, logits| {
             let done = Simd::detect().forward(&core, &images, scratch, logits);
             found = core.features_in(scratch, batch).to_vec();
             done
