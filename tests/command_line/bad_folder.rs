@@ -155,7 +155,7 @@ fn options_that_contradict_the_run_are_refused() {
         ("--seed 5", ["--seed", "seed 4"]),
         ("--preset mnist-direct", ["--preset", "preset mnist-cppn"]),
         ("--encoding direct", ["--encoding", "preset mnist-cppn"]),
-        ("--children 21", ["--children", "20 children"]),
+        ("--children 21", ["--children", "--children 20"]),
         ("--coordinates pixels", ["--coordinates", "run was made"]),
         ("--math micromath", ["--math", "run was made"]),
         ("--generations 2", ["--generations 2", "has done 3"]),
