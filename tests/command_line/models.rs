@@ -70,8 +70,8 @@ fn networks_that_are_not_here_are_told_of() {
         "not here: ",
         "caffenet-12.onnx",
         "mirage models pull caffenet\n",
-        "256×256",
-        "224×224",
+        "256 × 256 (height × width), colour",
+        "224 × 224 (height × width)",
         "BGR, pixel - (104, 117, 123)",
         "1000",
         "ea563e5c47d1f58e1717cf1a2d8bf288b8adc07af0ad228b622096cd243aeecb",
@@ -142,7 +142,7 @@ fn networks_are_downloaded_from_an_address_given() {
     assert_eq!(names(&place.path(&format!("{DATA}/models"))), ["lenet-caffe.onnx"]);
 
     let text = place.succeed("models info lenet-caffe");
-    for word in ["here: ", "pixel/256", "28×28, grey", "no: classes are numbers"] {
+    for word in ["here: ", "pixel/256", "28 × 28 (height × width), grey", "no: classes are numbers"] {
         assert!(text.contains(word), "{word}: {text}");
     }
 }
