@@ -142,7 +142,8 @@ fn networks_are_downloaded_from_an_address_given() {
     assert_eq!(names(&place.path(&format!("{DATA}/models"))), ["lenet-caffe.onnx"]);
 
     let text = place.succeed("models info lenet-caffe");
-    for word in ["here: ", "pixel/256", "28 × 28 (height × width), grey", "no: classes are numbers"] {
+    for word in ["here: ", "pixel/256", "28 × 28 (height × width), grey", "no: classes are numbers"]
+    {
         assert!(text.contains(word), "{word}: {text}");
     }
 }

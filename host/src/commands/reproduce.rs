@@ -49,7 +49,7 @@ pub struct ReproduceArgs {
     /// Worker threads; they change the speed, not the result [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// The folder with MNIST, for experiments that train [default: where `mirage data pull` puts it]
+    /// The folder with MNIST, for experiments that need digits [default: where `mirage data pull` puts it]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// The folder of runs and results; what is done in it already is used again
@@ -257,7 +257,7 @@ fn in_words(results: &Results) -> String {
     ];
     let rows: Vec<Vec<String>> = results.experiments.iter().map(cells).collect();
     format!(
-        "{}\n{}{}; medians over seeds\n",
+        "{}\n{}{}; medians over seeds, unless a row says otherwise\n",
         table(&columns, &rows),
         reasons(&results.experiments),
         counted(results.experiments.len() as u64, "result"),
