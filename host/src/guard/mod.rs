@@ -1,7 +1,7 @@
 //! Can a simple guard see fooling images? Beyond the paper, whose section 5 supposes that a
 //! network which knew how probable an image is would not be fooled.
 //!
-//! A guard computes a [score](score) of an image from a network's logits or features,
+//! A guard computes a [score] of an image from a network's logits or features,
 //! and accepts those whose score is like that of natural images. How well it tells the two
 //! apart ([roc]) is measured on images that were evolved against the network alone, and on
 //! images that were evolved against the network and the guard together: a [`Guard`] makes

@@ -1,7 +1,7 @@
 //! Networks with a way back: from a class's score to what every value of the input does
 //! to it.
 //!
-//! [`reverse`] appends the derivative's nodes to the network that tract loaded; the whole
+//! `reverse` appends the derivative's nodes to the network that tract loaded; the whole
 //! is then optimised and run by tract as any other. Each of the other modules knows some
 //! operators' derivatives.
 
