@@ -37,18 +37,12 @@ impl Ablation {
         figure: &Figure,
         context: &Context,
     ) -> Result<Outcome, ReproduceError> {
-        let mut findings = Vec::new();
-        for name in &self.series.models {
-            match context.model(name).and_then(|model| self.of(&model, figure, context)) {
-                Ok(finding) => findings.push(finding),
-                Err(ReproduceError::Missing(why)) => {
-                    findings.push(Finding::missing(name, name, why));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let exhibits = vec![table(&findings)];
-        Ok(Outcome { findings, exhibits })
+        let mut outcome = self.series.each(context, |model| {
+            let findings = vec![self.of(model, figure, context)?];
+            Ok(Outcome { findings, exhibits: Vec::new() })
+        })?;
+        outcome.exhibits.push(table(&outcome.findings));
+        Ok(outcome)
     }
 
     fn of(

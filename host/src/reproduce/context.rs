@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::ReproduceError;
+use super::outcome::{Finding, Outcome};
 use crate::ascent::run::Progress as AscentProgress;
 use crate::data::data_dir;
 use crate::experiment::checkpoint::Pace;
@@ -82,6 +83,29 @@ impl Series {
             Ok(plan)
         };
         (1..=self.seeds).map(plan).collect()
+    }
+
+    /// Does an experiment with each model. Where the model or something else that it needs is
+    /// not here, a finding says so.
+    ///
+    /// # Errors
+    /// Those of the experiment, but for [`ReproduceError::Missing`].
+    pub fn each(
+        &self,
+        context: &Context,
+        mut experiment: impl FnMut(&Model) -> Result<Outcome, ReproduceError>,
+    ) -> Result<Outcome, ReproduceError> {
+        let mut outcome = Outcome::default();
+        for name in &self.models {
+            match context.model(name).and_then(|model| experiment(&model)) {
+                Ok(found) => outcome.extend(found),
+                Err(ReproduceError::Missing(why)) => {
+                    outcome.findings.push(Finding::missing(name, name, why));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(outcome)
     }
 }
 

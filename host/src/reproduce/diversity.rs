@@ -37,17 +37,7 @@ impl Diversity {
         figure: &Figure,
         context: &Context,
     ) -> Result<Outcome, ReproduceError> {
-        let mut outcome = Outcome::default();
-        for name in &self.series.models {
-            match context.model(name).and_then(|model| self.of(&model, figure, context)) {
-                Ok(found) => outcome.extend(found),
-                Err(ReproduceError::Missing(why)) => {
-                    outcome.findings.push(Finding::missing(name, name, why));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(outcome)
+        self.series.each(context, |model| self.of(model, figure, context))
     }
 
     fn of(

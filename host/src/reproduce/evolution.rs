@@ -61,17 +61,7 @@ impl Evolution {
         figure: &Figure,
         context: &Context,
     ) -> Result<Outcome, ReproduceError> {
-        let mut outcome = Outcome::default();
-        for name in &self.series.models {
-            match context.model(name) {
-                Ok(model) => outcome.extend(self.against(figure, &model, context)?),
-                Err(ReproduceError::Missing(why)) => {
-                    outcome.findings.push(Finding::missing(name, name, why));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(outcome)
+        self.series.each(context, |model| self.against(figure, model, context))
     }
 
     /// All runs against one model.

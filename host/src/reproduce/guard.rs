@@ -34,19 +34,12 @@ impl Guard {
         figure: &Figure,
         context: &Context,
     ) -> Result<Outcome, ReproduceError> {
-        let mut findings = Vec::new();
-        for name in &self.series.models {
-            let found = context.model(name).and_then(|model| self.of(&model, figure, context));
-            match found {
-                Ok(found) => findings.extend(found),
-                Err(ReproduceError::Missing(why)) => {
-                    findings.push(Finding::missing(name, name, why));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let exhibits = vec![table(&findings)];
-        Ok(Outcome { findings, exhibits })
+        let mut outcome = self.series.each(context, |model| {
+            let findings = self.of(model, figure, context)?;
+            Ok(Outcome { findings, exhibits: Vec::new() })
+        })?;
+        outcome.exhibits.push(table(&outcome.findings));
+        Ok(outcome)
     }
 
     /// The guards of a model, on runs without a guard and under each.
