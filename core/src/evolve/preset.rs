@@ -28,17 +28,20 @@ pub const CROSSOVER_RATE: f32 = 0.5;
 pub const CROSSOVER_ETA: f32 = 10.0;
 /// Children per generation for MNIST, in the paper and the released code.
 pub const MNIST_CHILDREN: u32 = 200;
-/// Generations of the paper's MNIST figures (section 3.1).
+/// Generations of the paper's MNIST figures (sections “Evolving irregular images to match
+/// MNIST” and “Evolving regular images to match MNIST”).
 pub const MNIST_GENERATIONS: u32 = 200;
 /// Children per generation of the direct encoding for ImageNet (released code:
 /// the size of the population).
 pub const IMAGENET_DIRECT_CHILDREN: u32 = 200;
-/// Generations of the direct encoding for ImageNet (paper, section 3.2).
+/// Generations of the direct encoding for ImageNet (paper, section “Evolving irregular images
+/// to match ImageNet”).
 pub const IMAGENET_DIRECT_GENERATIONS: u32 = 20_000;
 /// Children per generation of the CPPN encoding for ImageNet (released code,
 /// `dl_map_elites_images.cpp`: the size of the population).
 pub const IMAGENET_CPPN_CHILDREN: u32 = 400;
-/// Generations of the CPPN encoding for ImageNet (paper, section 3.2).
+/// Generations of the CPPN encoding for ImageNet (paper, section “Evolving regular images to
+/// match ImageNet”).
 pub const IMAGENET_CPPN_GENERATIONS: u32 = 5000;
 
 /// The direct encoding of the paper.

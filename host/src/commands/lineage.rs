@@ -13,16 +13,12 @@ use crate::experiment::journal::RunError;
 use crate::experiment::phylogeny::{Clade, Nearness, Phylogeny};
 use crate::experiment::record::{Champion, RunRecord};
 use crate::experiment::run;
-use crate::files;
 use crate::model::{Model, ModelError};
 use crate::report::{self, ReportError};
 use crate::words::counted;
 
 /// Families that are told one by one.
 const TOLD: usize = 12;
-
-/// Models of more classes have them in some order: ImageNet's is WordNet's.
-const FEW: usize = 20;
 
 /// Arguments of `mirage lineage`.
 #[derive(Args, Debug)]
@@ -70,17 +66,9 @@ pub enum LineageCommandError {
         /// The network of the run.
         own: String,
     },
-    /// The tree cannot be drawn.
+    /// The tree cannot be drawn, or not be written.
     #[error("{0}")]
     Report(#[from] ReportError),
-    /// The tree cannot be written.
-    #[error("cannot write {}: {source}; check permissions and free space", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// The result cannot be printed.
     #[error("{0}")]
     Output(#[from] OutputError),
@@ -126,13 +114,8 @@ pub fn run(args: &LineageArgs) -> Result<(), LineageCommandError> {
         Some(path) => confusion(path, &model)?,
         None => Vec::new(),
     };
-    let mut holders = vec![None; model.classes()];
-    record.champions.iter().for_each(|champion| holders[champion.class] = Some(champion.id));
-    let phylogeny = Phylogeny::new(&individuals, &holders);
+    let phylogeny = Phylogeny::of_elites(&individuals, &record.champions, model.classes());
     report::tree::write(&record, &phylogeny, folder.path())?;
-    let path = folder.path().join("tree.nwk");
-    files::write(&path, phylogeny.newick(model.labels()).as_bytes())
-        .map_err(|source| LineageCommandError::Write { path, source })?;
     let told = Told::of(&record, individuals.len(), &phylogeny, &told_by, folder);
     if args.json {
         print(&format!("{}\n", serde_json::json!(told)))?;
@@ -172,14 +155,13 @@ impl Told {
         let mut families: Vec<Family> = phylogeny.founders.iter().map(family).collect();
         families.sort_by_key(|family| (usize::MAX - family.classes.len(), family.founder));
         let kin = phylogeny.kin(classes);
-        let nearness = (classes > FEW).then(|| Nearness::in_order(&kin));
         Self {
             run: folder.path().display().to_string(),
             individuals,
             images: families.iter().map(|family| family.images).sum(),
             classes: families.iter().map(|family| family.classes.len()).sum(),
             families,
-            nearness: nearness.flatten(),
+            nearness: Nearness::in_order(&kin),
             nearness_in_confusion: Nearness::in_confusion(&kin, told_by),
         }
     }

@@ -1,8 +1,8 @@
 //! Whether an image needs all the copies of what is repeated in it.
 //!
-//! Nguyen, Yosinski and Clune 2015, section 3.4: CPPN images repeat elements, and without some
-//! of the copies the confidence drops in many of them, although one copy would do for a
-//! person.
+//! Nguyen, Yosinski and Clune 2015, section “Evolving regular images to match ImageNet”: CPPN
+//! images repeat elements, and without some of the copies the confidence drops in many of them,
+//! although one copy would do for a person.
 //!
 //! The [repeated element](Repetition) of an image is found, and its copies are removed one
 //! at a time, in an order drawn at random, until none is left: their pixels are filled with

@@ -86,6 +86,16 @@ pub struct Clade {
 }
 
 impl Phylogeny {
+    /// The phylogeny of a run's elites, of a model with so many classes.
+    #[must_use]
+    pub fn of_elites(individuals: &[Individual], elites: &[Champion], classes: usize) -> Self {
+        let mut holders = vec![None; classes];
+        for elite in elites {
+            holders[elite.class] = Some(elite.id);
+        }
+        Self::new(individuals, &holders)
+    }
+
     /// The phylogeny of the elites: `holders`, by class, the individual that holds the cell.
     ///
     /// An ancestor that is not among `individuals` begins a line.
@@ -219,14 +229,18 @@ pub struct Nearness {
     pub p: f64,
 }
 
+/// Models of more classes than this have them in some order: ImageNet's is WordNet's.
+const UNORDERED: usize = 20;
+
 /// Phylogenies with shuffled classes that a [`Nearness`] is compared with.
 pub const SHUFFLES: usize = 999;
 
 impl Nearness {
-    /// Measures by the order of the classes: how far their numbers are apart.
+    /// Measures by the order of the classes: how far their numbers are apart. `None` if no
+    /// class has kin, or there are so few classes that their order means nothing.
     #[must_use]
     pub fn in_order(kin: &[Vec<usize>]) -> Option<Self> {
-        Self::of(kin, |a, b| a.abs_diff(b) as f64)
+        if kin.len() > UNORDERED { Self::of(kin, |a, b| a.abs_diff(b) as f64) } else { None }
     }
 
     /// Measures by the network's confusion, as images tell it: two classes are near if it
@@ -348,19 +362,21 @@ mod tests {
 
     #[test]
     fn nearness_tells_order_from_chance() {
-        // Eight pairs of neighbours are as near as can be; pairs half the way apart are not.
+        // Pairs of neighbours are as near as can be; pairs half the way apart are not.
         let paired = |partner: fn(usize) -> usize| -> Vec<Vec<usize>> {
-            (0..16).map(|class| vec![partner(class)]).collect()
+            (0..32).map(|class| vec![partner(class)]).collect()
         };
         let distance = |a: usize, b: usize| a.abs_diff(b) as f64;
         let near = Nearness::of(&paired(|class| class ^ 1), distance).unwrap();
-        assert_eq!((near.classes, near.distance), (16, 1.0));
+        assert_eq!((near.classes, near.distance), (32, 1.0));
         assert!(near.p <= 0.01 && near.by_chance > 3.0, "{near:?}");
-        let far = Nearness::of(&paired(|class| class ^ 8), distance).unwrap();
-        assert_eq!(far.distance, 8.0);
+        let far = Nearness::of(&paired(|class| class ^ 16), distance).unwrap();
+        assert_eq!(far.distance, 16.0);
         assert!(far.p > 0.9, "{far:?}");
         assert_eq!(Nearness::of(&[vec![], vec![]], distance), None);
-        assert_eq!(Nearness::in_order(&paired(|class| class ^ 8)), Some(far));
+        assert_eq!(Nearness::in_order(&paired(|class| class ^ 16)), Some(far));
+        let few = vec![vec![1], vec![0]];
+        assert_eq!(Nearness::in_order(&few), None, "two classes have no order");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Whether images that were evolved on one network fool another.
 //!
-//! Nguyen, Yosinski and Clune 2015, section 3.3: images that fool DNN_A are shown to DNN_B.
-//! The other network gets the same pictures, prepared as it needs them.
+//! Nguyen, Yosinski and Clune 2015, section “Images that fool one DNN generalize to others”:
+//! images that fool DNN_A are shown to DNN_B. The other network gets the same pictures,
+//! prepared as it needs them.
 
 use rayon::prelude::*;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Can a simple guard see fooling images? Beyond the paper, whose section 5 supposes that a
+//! Can a simple guard see fooling images? Beyond the paper, whose discussion supposes that a
 //! network which knew how probable an image is would not be fooled.
 //!
 //! A guard computes a [score] of an image from a network's logits or features,

@@ -67,17 +67,19 @@ struct Leaf {
     confidence: String,
 }
 
-/// Writes `tree.svg` into `folder`.
+/// Writes `tree.svg` into `folder`, and the same as `tree.nwk`, in Newick's format.
 ///
 /// # Errors
-/// [`ReportError`] if the record is inconsistent, or the file cannot be written.
+/// [`ReportError`] if the record is inconsistent, or a file cannot be written.
 pub fn write(record: &RunRecord, phylogeny: &Phylogeny, folder: &Path) -> Result<(), ReportError> {
     super::check(record)?;
     let path = folder.join("tree.svg");
     let failed = |source| ReportError::Write { path: path.clone(), source };
     let tree = Drawing::of(record, phylogeny).map_err(failed)?;
     let text = tree.render().map_err(|error| ReportError::Compose(error.to_string()))?;
-    super::replace(&path, |file| file.write_all(text.as_bytes()))
+    super::replace(&path, |file| file.write_all(text.as_bytes()))?;
+    let newick = phylogeny.newick(&record.manifest.model.labels);
+    super::replace(&folder.join("tree.nwk"), |file| file.write_all(newick.as_bytes()))
 }
 
 /// A tree that is being drawn from its first leaf to its last.

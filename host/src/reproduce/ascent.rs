@@ -1,6 +1,6 @@
 //! Climbs along the gradient of some classes, from several seeds.
 //!
-//! Section 3.6 and figure 13 of the paper.
+//! Section “Producing fooling images via gradient ascent” and figure 13 of the paper.
 
 use std::fs;
 use std::path::{Path, PathBuf};

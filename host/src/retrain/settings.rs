@@ -9,17 +9,16 @@ use crate::data::idx::CLASSES;
 use crate::experiment::plan::{Plan, PlanError};
 use crate::train::{sgd, spec};
 
-/// Networks that are trained one after the other (paper, section 3.5).
+/// Networks that are trained one after the other (paper, section “Training networks to recognize
+/// fooling images”, as all numbers here).
 pub const ITERATIONS: u32 = 15;
-/// Fooling images that the second network is trained with: as many as there are of a digit
-/// (paper, section 3.5).
+/// Fooling images that the second network is trained with: as many as there are of a digit.
 pub const FIRST: u32 = 6000;
-/// Fooling images that come to the training set at every later iteration (paper, section
-/// 3.5).
+/// Fooling images that come to the training set at every later iteration.
 pub const MORE: u32 = 1000;
 /// Fooling images that one run of evolution gives: for each digit its elite after the first
-/// generation and its elite after the last (paper, section 3.5: 20, half from the first
-/// generation and half from the last; so 300 runs give the first 6000).
+/// generation and its elite after the last (in the paper 20, half from the first generation and
+/// half from the last; so 300 runs give the first 6000).
 pub const PER_RUN: u32 = 2 * CLASSES as u32;
 /// Index of the class of fooling images: behind the digits.
 pub const FOOLING: usize = CLASSES;
