@@ -84,9 +84,15 @@ struct Row<'a> {
 /// # Errors
 /// [`DiversityCommandError`].
 pub fn run(args: &DiversityArgs) -> Result<(), DiversityCommandError> {
-    let record = |path: &PathBuf| Images::of(path, None).map(|images| images.record);
-    let records: Vec<RunRecord> = args.runs.iter().map(record).collect::<Result<_, _>>()?;
-    let diversity = diversity(&records, args.seed)?;
+    let mut records: Vec<RunRecord> = Vec::new();
+    let mut network = None;
+    for path in &args.runs {
+        let Images { model, record, .. } = Images::of(path, None)?;
+        network.get_or_insert(model);
+        records.push(record);
+    }
+    let network = network.ok_or(DiversityError::Alone)?;
+    let diversity = diversity(&records, &network, args.seed)?;
     let folder = args.out.as_ref().unwrap_or(&args.runs[0]);
     let write = |path: PathBuf| move |source| DiversityCommandError::Write { path, source };
     std::fs::create_dir_all(folder).map_err(write(folder.clone()))?;
@@ -134,7 +140,7 @@ fn table(diversity: &Diversity, labels: &[String]) -> io::Result<Vec<u8>> {
 impl Told<'_> {
     /// The result for a person.
     fn in_words(&self) -> String {
-        let Diversity { runs, classes, spaces } = self.diversity;
+        let Diversity { runs, classes, spaces, without_features } = self.diversity;
         let mut text = format!(
             "{} against {}, {} with an image in each\n  {:24}  {:>12}  {:>15}  {:>5}  95 % interval\n",
             counted(*runs as u64, "run"),
@@ -154,6 +160,9 @@ impl Told<'_> {
         }
         for distances in spaces {
             text += &format!("{}: {}\n", distances.space.name(), distances.verdict());
+        }
+        if let Some(reason) = without_features {
+            text += &format!("features are left out: {reason}\n");
         }
         text
     }

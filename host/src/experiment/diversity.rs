@@ -1,17 +1,13 @@
 //! Whether different runs give different images for a class.
 //!
-//! Two distances tell how different two images are: of their pixels, and of what the network
-//! says of them (its scores; the features before them would be a third, by another
-//! [`Space`]). For each class, the distance *between runs* is the mean over all pairs of runs
+//! Two distances tell how different two images are: of their pixels, and of the features that
+//! the network's last layer makes its logits of ([`FeatureModel`]). For each class, the distance *between runs* is the mean over all pairs of runs
 //! of the distance of their images for that class. The distance *between classes* is the mean
 //! over the runs of the distance of that image to the same run's images for other classes:
 //! the yardstick, for different classes look different. Their ratio over all classes is 0
 //! if runs give the same images, and 1 if the images of a class are as unlike from run to
 //! run as those of different classes are within one. Its interval comes from a bootstrap over
 //! the classes (Efron and Tibshirani 1993, chapter 13).
-//!
-//! In the space of scores, images of one class are near to each other by construction: both
-//! were evolved to be sure of it.
 
 use mirage_core::rng::Stream;
 use rayon::prelude::*;
@@ -20,7 +16,9 @@ use thiserror::Error;
 
 use super::permutation::shuffle;
 use super::record::{Champion, RunRecord};
-use super::summary::{LEAST_SCORE, quantile};
+use super::summary::quantile;
+use crate::model::{FeatureModel, Model, ModelError};
+use crate::simd::Simd;
 
 /// Other classes that an image is compared with at most; of more, so many are drawn.
 pub const OTHERS: usize = 20;
@@ -32,7 +30,7 @@ pub const SAMPLES: usize = 1000;
 pub const TAIL: f64 = 0.025;
 
 /// Why runs cannot be compared.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 pub enum DiversityError {
     /// There are fewer than two.
     #[error("one run has nothing to be compared with; name two or more, of different seeds")]
@@ -52,6 +50,9 @@ pub enum DiversityError {
     /// No class has images in all runs, or only one has.
     #[error("fewer than two classes have an image in every run; evolve more first")]
     TooFew,
+    /// The network fails.
+    #[error("{0}")]
+    Model(#[from] ModelError),
 }
 
 /// What images are compared by.
@@ -60,36 +61,33 @@ pub enum DiversityError {
 pub enum Space {
     /// Root mean square difference of pixel values, as a share of their range: 0 ..= 1.
     Pixels,
-    /// Root mean square difference of the logarithms of the scores.
-    Scores,
+    /// Root mean square difference of the features of the middle of the pictures, in the
+    /// network's own units.
+    Features,
 }
 
 impl Space {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Pixels, Self::Scores];
-
     /// What is compared, in words.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Pixels => "pixels",
-            Self::Scores => "logarithms of scores",
+            Self::Features => "features",
         }
     }
 
     /// How far apart two images are; at least 0, and 0 for the same image.
-    #[must_use]
-    pub fn distance(self, a: &Champion, b: &Champion) -> f64 {
+    fn distance(self, a: &Seen, b: &Seen) -> f64 {
         let squares: (f64, usize) = match self {
             Self::Pixels => {
                 let square = |(&a, &b): (&u8, &u8)| u64::from(a.abs_diff(b)).pow(2);
-                let sum: u64 = a.picture.iter().zip(&*b.picture).map(square).sum();
-                (sum as f64 / 255.0_f64.powi(2), a.picture.len())
+                let (a, b) = (&a.champion.picture, &b.champion.picture);
+                let sum: u64 = a.iter().zip(&**b).map(square).sum();
+                (sum as f64 / 255.0_f64.powi(2), a.len())
             }
-            Self::Scores => {
-                let log = |score: f32| f64::from(score.max(LEAST_SCORE)).ln();
-                let pairs = a.scores.iter().zip(&*b.scores);
-                (pairs.map(|(&a, &b)| (log(a) - log(b)).powi(2)).sum(), a.scores.len())
+            Self::Features => {
+                let square = |(&a, &b): (&f32, &f32)| f64::from(a - b).powi(2);
+                (a.features.iter().zip(b.features).map(square).sum(), a.features.len())
             }
         };
         (squares.0 / squares.1.max(1) as f64).sqrt()
@@ -103,8 +101,17 @@ pub struct Diversity {
     pub runs: usize,
     /// Classes that have an image in every run.
     pub classes: usize,
-    /// By each [`Space`].
+    /// By each [`Space`]; pixels are the first.
     pub spaces: Vec<Distances>,
+    /// Why [`Space::Features`] is not among them, in one line.
+    pub without_features: Option<String>,
+}
+
+/// An image, and what the network sees in it.
+struct Seen<'a> {
+    champion: &'a Champion,
+    /// Empty if the network has none.
+    features: &'a [f32],
 }
 
 /// Distances in one space.
@@ -135,33 +142,69 @@ pub struct ClassDistances {
     pub between_classes: f64,
 }
 
-/// Compares the images of runs against one network.
+/// Compares the images of runs against one network, `model`. If that has no features, they are
+/// left out.
 ///
 /// `seed` draws the other classes, if they are more than [`OTHERS`], and the bootstrap.
 ///
 /// # Errors
 /// [`DiversityError`].
-pub fn diversity(runs: &[RunRecord], seed: u64) -> Result<Diversity, DiversityError> {
+pub fn diversity(
+    runs: &[RunRecord],
+    model: &Model,
+    seed: u64,
+) -> Result<Diversity, DiversityError> {
     let [first, others @ ..] = runs else { return Err(DiversityError::Alone) };
     if others.is_empty() {
         return Err(DiversityError::Alone);
     }
-    let model = &first.manifest.model;
+    let first = &first.manifest.model;
     for (number, run) in (2..).zip(others) {
         let other = &run.manifest.model;
-        if (&other.sha256, other.picture) != (&model.sha256, model.picture) {
-            let (other, first) = (other.name.clone(), model.name.clone());
+        if (&other.sha256, other.picture) != (&first.sha256, first.picture) {
+            let (other, first) = (other.name.clone(), first.name.clone());
             return Err(DiversityError::Networks { number, other, first });
         }
     }
-    let images = in_all_runs(runs, model.labels.len());
-    if images.len() < 2 {
+    let champions = in_all_runs(runs, first.labels.len());
+    if champions.len() < 2 {
         return Err(DiversityError::TooFew);
     }
+    let (features, without_features) = match FeatureModel::of(model) {
+        Ok(network) => (features(&network, &champions)?, None),
+        Err(ModelError::NoFeatures { reason, .. }) => (Vec::new(), Some(reason)),
+        Err(error) => return Err(error.into()),
+    };
+    let width = features.len() / (champions.len() * runs.len());
+    let mut rows = features.chunks_exact(width.max(1));
+    let mut seen = |champion| Seen { champion, features: rows.next().unwrap_or_default() };
+    let images: Vec<Vec<Seen>> = champions
+        .into_iter()
+        .map(|of_class| of_class.into_iter().map(&mut seen).collect())
+        .collect();
     let partners: Vec<Vec<usize>> =
         (0..images.len()).map(|place| others_of(place, images.len(), seed)).collect();
-    let spaces = Space::ALL.iter().map(|&space| Distances::of(space, &images, &partners, seed));
-    Ok(Diversity { runs: runs.len(), classes: images.len(), spaces: spaces.collect() })
+    let spaces = if without_features.is_none() {
+        &[Space::Pixels, Space::Features][..]
+    } else {
+        &[Space::Pixels]
+    };
+    let spaces = spaces.iter().map(|&space| Distances::of(space, &images, &partners, seed));
+    let spaces = spaces.collect();
+    Ok(Diversity { runs: runs.len(), classes: images.len(), spaces, without_features })
+}
+
+/// The features of images, one row behind the other.
+fn features(network: &FeatureModel, images: &[Vec<&Champion>]) -> Result<Vec<f32>, ModelError> {
+    // All pictures of many runs in a row are more than there may be memory for.
+    const AT_ONCE: usize = 256;
+    let all: Vec<&Champion> = images.iter().flatten().copied().collect();
+    let mut features = Vec::new();
+    for some in all.chunks(AT_ONCE) {
+        let pictures: Vec<u8> = some.iter().flat_map(|image| &*image.picture).copied().collect();
+        features.extend(network.run(Simd::detect(), &pictures)?.features);
+    }
+    Ok(features)
 }
 
 /// The images of each class that has one in every run, in the order of the runs.
@@ -202,7 +245,7 @@ impl Distances {
         }
     }
 
-    fn of(space: Space, images: &[Vec<&Champion>], partners: &[Vec<usize>], seed: u64) -> Self {
+    fn of(space: Space, images: &[Vec<Seen>], partners: &[Vec<usize>], seed: u64) -> Self {
         let by_class: Vec<ClassDistances> = (0..images.len())
             .into_par_iter()
             .map(|place| {
@@ -215,7 +258,7 @@ impl Distances {
                     own.iter().zip(&images[other]).map(|(a, b)| space.distance(a, b))
                 });
                 ClassDistances {
-                    class: own[0].class,
+                    class: own[0].champion.class,
                     between_runs: mean(pairs),
                     between_classes: mean(to_others),
                 }
@@ -258,8 +301,16 @@ fn interval(classes: &[ClassDistances], seed: u64) -> [f64; 2] {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use reference::onnx::{Batch, Builder};
+    use tempfile::TempDir;
+
     use super::*;
     use crate::report::sample;
+
+    fn lenet() -> Model {
+        Model::load("lenet").unwrap()
+    }
 
     /// A run whose picture of class c is as bright as `brightness` says.
     fn run(brightness: impl Fn(usize) -> u8) -> RunRecord {
@@ -273,11 +324,11 @@ mod tests {
     #[test]
     fn a_run_beside_itself_is_at_distance_zero() {
         let run = sample::digits();
-        let diversity = diversity(&[run.clone(), run.clone(), run], 1).unwrap();
-        assert_eq!((diversity.runs, diversity.classes), (3, 10));
+        let diversity = diversity(&[run.clone(), run.clone(), run], &lenet(), 1).unwrap();
+        assert_eq!((diversity.runs, diversity.classes, diversity.spaces.len()), (3, 10, 2));
         for space in diversity.spaces {
             assert_eq!((space.between_runs, space.ratio, space.interval), (0.0, 0.0, [0.0; 2]));
-            assert!(space.between_classes > 0.1, "{space:?}");
+            assert!(space.between_classes > 0.01, "{space:?}");
         }
     }
 
@@ -285,7 +336,7 @@ mod tests {
     fn distances_are_what_they_say() {
         // Classes are 20 levels apart, and the runs 51: a fifth of the range.
         let runs = [run(|class| 20 * class as u8), run(|class| 20 * class as u8 + 51)];
-        let result = diversity(&runs, 1).unwrap();
+        let result = diversity(&runs, &lenet(), 1).unwrap();
         let pixels = &result.spaces[0];
         assert!((pixels.between_runs - 0.2).abs() < 1e-12, "{pixels:?}");
         // The first class is 1 + … + 9 times 20 levels from the nine others.
@@ -294,33 +345,64 @@ mod tests {
         assert!((pixels.between_classes - 11.0 / 3.0 * 20.0 / 255.0).abs() < 1e-12);
         let [low, high] = pixels.interval;
         assert!(low < pixels.ratio && pixels.ratio < high && high - low < 0.3, "{pixels:?}");
-        assert_eq!(result.spaces[1].between_runs, 0.0, "the scores are the same");
-        assert_eq!(diversity(&runs, 1).unwrap(), result);
+        assert!(result.spaces[1].between_runs > 0.0, "LeNet sees it");
+        assert_eq!(diversity(&runs, &lenet(), 1).unwrap(), result);
+    }
+
+    /// A network, and the folder of its file, whose two features are the first
+    /// pixel's value, 0 ..= 1, and 0, and whose scores come from an operator that may be no softmax.
+    fn that_sees_one_pixel(end: &str) -> (TempDir, Model) {
+        let mut builder = Builder::new(Batch::Symbolic, [1, 28, 28], 1);
+        builder.node("Flatten", "flat", &["data"], &[]);
+        let mut weights = [0.0; 2 * 784];
+        weights[0] = 1.0;
+        builder.floats("first", &[784, 2], &weights);
+        builder.node("MatMul", "pixel", &["flat", "first"], &[]);
+        builder.random("last", &[2, 10], 1.0);
+        builder.node("MatMul", "logits", &["pixel", "last"], &[]);
+        builder.node(end, "scores", &["logits"], &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pixel.onnx");
+        std::fs::write(&path, builder.finish("scores", 13).encode_to_vec()).unwrap();
+        std::fs::write(path.with_extension("toml"), "").unwrap();
+        let model = Model::load(path.to_str().unwrap()).unwrap();
+        (folder, model)
     }
 
     #[test]
-    fn scores_are_compared_by_ratio() {
-        let mut runs = [run(|_| 0), run(|_| 0)];
-        runs[0].champions[3].scores = vec![0.1; 10].into();
-        let scores: Vec<f32> = (0..10).map(|class| if class < 5 { 0.2 } else { 0.05 }).collect();
-        runs[1].champions[3].scores = scores.into();
-        let result = diversity(&runs, 1).unwrap();
-        let distance = result.spaces[1].by_class[3].between_runs;
-        assert!((distance - 2.0_f64.ln()).abs() < 1e-6, "{distance}");
+    fn features_are_what_the_network_looks_at() {
+        let mut runs = [run(|class| 20 * class as u8), run(|class| 20 * class as u8)];
+        for champion in &mut runs[1].champions {
+            let mut picture = champion.picture.to_vec();
+            picture[1..].fill(7);
+            champion.picture = picture.into();
+        }
+        let (_folder, model) = that_sees_one_pixel("Softmax");
+        let result = diversity(&runs, &model, 1).unwrap();
+        let [pixels, features] = &result.spaces[..] else { panic!("{result:?}") };
+        assert!(pixels.between_runs > 0.1, "{pixels:?}");
+        assert_eq!((features.space, features.between_runs), (Space::Features, 0.0));
+        let expected = 11.0 / 3.0 * 20.0 / 255.0 / 2.0_f64.sqrt();
+        assert!((features.between_classes - expected).abs() < 1e-6, "{features:?}");
+        let (_folder, model) = that_sees_one_pixel("Sigmoid");
+        let result = diversity(&runs, &model, 1).unwrap();
+        assert_eq!(result.spaces.len(), 1);
+        assert!(result.without_features.unwrap().contains("no softmax"));
     }
 
     #[test]
     fn what_cannot_be_compared_is_refused() {
         let one = sample::digits();
-        assert_eq!(diversity(&[], 1), Err(DiversityError::Alone));
-        assert_eq!(diversity(std::slice::from_ref(&one), 1), Err(DiversityError::Alone));
+        let refused = |runs: &[RunRecord]| diversity(runs, &lenet(), 1).unwrap_err();
+        assert!(matches!(refused(&[]), DiversityError::Alone));
+        assert!(matches!(refused(std::slice::from_ref(&one)), DiversityError::Alone));
         let mut other = one.clone();
         other.manifest.model.sha256 = "0".to_owned();
-        let error = diversity(&[one.clone(), one.clone(), other], 1).unwrap_err();
+        let error = refused(&[one.clone(), one.clone(), other]);
         assert!(error.to_string().starts_with("run 3 was evolved on lenet"), "{error}");
         let mut empty = one.clone();
         empty.champions.truncate(1);
-        assert_eq!(diversity(&[one, empty], 1), Err(DiversityError::TooFew));
+        assert!(matches!(refused(&[one, empty]), DiversityError::TooFew));
     }
 
     #[test]

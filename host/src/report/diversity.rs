@@ -88,7 +88,7 @@ pub fn write(
             .map(|run| format!("{}, seed {}", run.manifest.preset, run.manifest.seed))
             .collect(),
         rows: rows.collect::<io::Result<_>>().map_err(failed)?,
-        settings: settings(runs, folders, seed),
+        settings: settings(runs, folders, diversity, seed),
         command: format!(
             "mirage diversity {} --out {} --seed {seed}",
             words.join(" "),
@@ -153,7 +153,12 @@ fn numbers(diversity: &Diversity) -> Vec<Number> {
         .collect()
 }
 
-fn settings(runs: &[RunRecord], folders: &[String], seed: u64) -> Vec<(String, String)> {
+fn settings(
+    runs: &[RunRecord],
+    folders: &[String],
+    diversity: &Diversity,
+    seed: u64,
+) -> Vec<(String, String)> {
     let model = &runs[0].manifest.model;
     let of = |(run, folder): (&RunRecord, &String)| {
         let manifest = &run.manifest;
@@ -171,6 +176,9 @@ fn settings(runs: &[RunRecord], folders: &[String], seed: u64) -> Vec<(String, S
         ("model SHA-256".to_owned(), model.sha256.clone()),
         ("seed of the draws".to_owned(), seed.to_string()),
     ];
+    if let Some(reason) = &diversity.without_features {
+        all.push(("features".to_owned(), format!("left out: {reason}")));
+    }
     all.extend(runs.iter().zip(folders).map(of));
     all
 }
@@ -180,19 +188,25 @@ mod tests {
     use super::super::sample;
     use super::*;
     use crate::experiment::diversity::diversity;
+    use crate::model::Model;
 
     #[test]
     fn every_class_is_a_row_of_all_runs() {
         let runs = [sample::digits(), sample::digits()];
         let folders = ["a b", "c"].map(str::to_owned);
-        let result = diversity(&runs, 1).unwrap();
+        let mut result = diversity(&runs, &Model::load("lenet").unwrap(), 1).unwrap();
+        result.without_features = Some("it has <none>".to_owned());
         let folder = tempfile::tempdir().unwrap();
         write(&runs, &folders, &result, 5, folder.path()).unwrap();
         let page = std::fs::read_to_string(folder.path().join("diversity.html")).unwrap();
         assert_eq!(page.matches("data:image/png;base64,").count(), 20);
-        for text in
-            ["mirage diversity &#39;a b&#39; c", "--seed 5", "the same images", "0.00 to 0.00"]
-        {
+        for text in [
+            "mirage diversity &#39;a b&#39; c",
+            "--seed 5",
+            "the same images",
+            "0.00 to 0.00",
+            "left out: it has",
+        ] {
             assert!(page.contains(text), "{text}");
         }
         assert!(!page.contains("NaN"));

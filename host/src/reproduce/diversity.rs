@@ -66,7 +66,7 @@ impl Diversity {
                 records.push(record);
             }
             (context.tell)(&figure.name, Told::Work("comparing the runs".to_owned()));
-            let compared = diversity::diversity(&records, SEED)?;
+            let compared = diversity::diversity(&records, model, SEED)?;
             let page = format!("{DIVERSITY}/{}-{preset}", model.stem());
             write(&records, &folders, &compared, &page, context)?;
             measure(&mut finding, &compared);
@@ -96,7 +96,7 @@ fn measure(finding: &mut Finding, compared: &Compared) {
     for distances in &compared.spaces {
         let name = match distances.space {
             Space::Pixels => "pixels",
-            Space::Scores => "scores",
+            Space::Features => "features",
         };
         let ratio = Estimate { value: distances.ratio, interval: Some(distances.interval) };
         finding.measure(&format!("{name}_ratio"), Some(ratio));
@@ -109,6 +109,10 @@ fn measure(finding: &mut Finding, compared: &Compared) {
         "images of a class differ from run to run {:.2} times as much as those of other classes",
         finding.value("pixels_ratio"),
     );
+    let ratio = finding.value("features_ratio");
+    if !ratio.is_nan() {
+        finding.ours += &format!(", in what the network sees {ratio:.2} times");
+    }
 }
 
 fn table(preset: &str, compared: &Compared, page: &str) -> Exhibit {
@@ -146,11 +150,11 @@ mod tests {
             interval: [ratio - 0.1, ratio + 0.1],
             by_class: Vec::new(),
         };
-        let spaces = vec![distances(Space::Pixels, 0.75), distances(Space::Scores, 0.5)];
-        let compared = Compared { runs: 2, classes: 10, spaces };
+        let spaces = vec![distances(Space::Pixels, 0.75), distances(Space::Features, 0.5)];
+        let compared = Compared { runs: 2, classes: 10, spaces, without_features: None };
         let mut finding = Finding::default();
         measure(&mut finding, &compared);
-        assert_eq!(finding.value("scores_ratio"), 0.5);
+        assert_eq!(finding.value("features_ratio"), 0.5);
         assert_eq!(finding.measures["pixels_ratio"].interval, Some([0.65, 0.85]));
         assert!(finding.ours.contains("0.75 times"), "{}", finding.ours);
         let Exhibit::Table { head, rows, .. } = table("mnist-cppn", &compared, "page") else {
