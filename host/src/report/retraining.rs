@@ -268,6 +268,7 @@ mod tests {
                 fooling_images: 20 * (iteration as usize - 1),
                 test_errors: iteration as usize,
                 test_called_fooling: 0,
+                halvings: 0,
             };
             iterations.push(Iteration::of(iteration, &network, &data, &[run]));
         }

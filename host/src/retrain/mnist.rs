@@ -334,19 +334,19 @@ impl Session<'_> {
             ..sgd::Settings::default()
         };
         let rule = Preprocessing::PIXEL_OVER_256;
-        let classes = pool.install(|| {
-            sgd::train(&mut network, &training, rule, how, |now| {
+        let trained = pool.install(|| {
+            let halvings = sgd::train_gently(&mut network, &training, rule, how, |now| {
                 observe(Progress { iteration, iterations, step: Step::Training { now, epochs } });
                 match work.interrupt.is_set() {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }
             })?;
-            Ok(evaluate::classify_float(&network, rule, &digits.test.images))
+            Ok((halvings, evaluate::classify_float(&network, rule, &digits.test.images)))
         });
-        let classes: Vec<usize> = match classes {
+        let (halvings, classes): (u32, Vec<usize>) = match trained {
             Err(sgd::TrainError::Stopped { .. }) => return Err(self.interrupted(iteration)),
-            classes => classes.map_err(|source| RetrainError::Train { iteration, source })?,
+            trained => trained.map_err(|source| RetrainError::Train { iteration, source })?,
         };
         let onnx = onnx::encode(&network, &rule);
         let record = NetworkRecord {
@@ -354,6 +354,7 @@ impl Session<'_> {
             fooling_images: training.len() - digits.train.len(),
             test_errors: evaluate::errors(&classes, &digits.test.labels),
             test_called_fooling: classes.iter().filter(|&&class| class == FOOLING).count(),
+            halvings,
         };
         Ok((onnx, record))
     }

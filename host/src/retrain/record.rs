@@ -50,6 +50,9 @@ pub struct NetworkRecord {
     pub test_errors: usize,
     /// Of those, digits that it takes for fooling images.
     pub test_called_fooling: usize,
+    /// How often its training diverged, and began again with half the learning rate.
+    #[serde(default)]
+    pub halvings: u32,
 }
 
 /// A network, and how evolution fared against it.
@@ -155,6 +158,7 @@ mod tests {
             fooling_images,
             test_errors: 3,
             test_called_fooling: 1,
+            halvings: 0,
         };
         let data = DataRecord { train_images: 90, test_images: 40, sides: [1, 1], sha256 };
         Iteration::of(2, &network, &data, runs)

@@ -26,6 +26,8 @@ pub const WEIGHT_DECAY: f32 = 5e-4;
 /// Hutter 2017, arXiv:1608.03983, without restarts). Caffe's `lenet_solver.prototxt`
 /// begins at 0.01 and hardly falls; LeNet errs less with this (`host/models/README.md`).
 pub const LEARNING_RATE: f32 = 0.06;
+/// Times that [`train_gently`] halves it.
+pub const HALVINGS: u32 = 4;
 /// Epochs by default; Caffe's 10 000 steps are 10.7.
 pub const EPOCHS: u32 = 10;
 
@@ -195,6 +197,31 @@ pub fn train(
     Ok(())
 }
 
+/// Trains as [`train`]; if that diverges, again from the start with half the learning rate,
+/// [`HALVINGS`] times at most. Returns how often the rate was halved.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_gently(
+    network: &mut FloatNetwork,
+    data: &Dataset,
+    preprocessing: Preprocessing,
+    settings: Settings,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<u32, TrainError> {
+    let mut settings = settings;
+    let mut halvings = 0;
+    loop {
+        match train(network, data, preprocessing, settings, &mut progress) {
+            Err(TrainError::Diverged { .. }) if halvings < HALVINGS => {
+                settings.learning_rate *= 0.5;
+                halvings += 1;
+            }
+            done => return done.map(|()| halvings),
+        }
+    }
+}
+
 fn check_fit(network: &FloatNetwork, data: &Dataset) -> Result<(), TrainError> {
     let (input, images) = (network.input(), &data.images);
     if (input.height, input.width, input.channels) != (images.rows, images.columns, 1) {
@@ -300,6 +327,27 @@ mod tests {
         for threads in [2, 3, 7] {
             assert!(trained(threads).0 == one, "{threads} threads");
         }
+    }
+
+    #[test]
+    fn a_training_that_diverges_begins_again_with_half_the_rate() {
+        let go_on = |_| ControlFlow::Continue(());
+        let (data, rule) = (bars(200), Preprocessing::PIXEL_OVER_256);
+        let at = |learning_rate| Settings { learning_rate, ..settings() };
+        let mut rate = settings().learning_rate;
+        let mut last = network();
+        let mut next = network();
+        while train(&mut next, &data, rule, at(rate), go_on).is_ok() {
+            last.clone_from(&next);
+            rate *= 2.0;
+        }
+        assert!(rate > settings().learning_rate, "the usual one is not too large");
+        let mut gentle = network();
+        assert_eq!(train_gently(&mut gentle, &data, rule, at(rate), go_on), Ok(1));
+        assert!(gentle == last, "as if it had begun so");
+        assert_eq!(train_gently(&mut gentle, &data, rule, at(rate / 2.0), go_on), Ok(0));
+        let error = train_gently(&mut gentle, &data, rule, at(1e30), go_on);
+        assert!(matches!(error, Err(TrainError::Diverged { .. })));
     }
 
     #[test]
