@@ -222,7 +222,7 @@ fn an_interrupt_leaves_what_is_done() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let killed =
-        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
     assert!(killed.unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{output:?}");

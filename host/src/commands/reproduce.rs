@@ -234,8 +234,8 @@ fn list(json: bool) -> Result<(), OutputError> {
         return print(&format!("{}\n", serde_json::json!({ "figures": listed })));
     }
     let columns = [
-        Column { name: "figure", width: 16, right: false },
-        Column { name: "what", width: 25, right: false },
+        Column { name: "figure", width: 18, right: false },
+        Column { name: "what", width: 24, right: false },
         Column { name: "the paper reports", width: 34, right: false },
     ];
     let row =
@@ -248,9 +248,9 @@ fn list(json: bool) -> Result<(), OutputError> {
 fn in_words(results: &Results) -> String {
     let column = |name, width, right| Column { name, width, right };
     let columns = [
-        column("experiment", 16, false),
-        column("paper", 13, false),
-        column("ours", 19, false),
+        column("experiment", 18, false),
+        column("paper", 12, false),
+        column("ours", 18, false),
         column("seeds", 5, true),
         column("images", 7, true),
         column("verdict", 10, false),
