@@ -1,8 +1,9 @@
 //! Whether different runs give different images for a class.
 //!
 //! Two distances tell how different two images are: of their pixels, and of the features that
-//! the network's last layer makes its logits of ([`FeatureModel`]). For each class, the distance *between runs* is the mean over all pairs of runs
-//! of the distance of their images for that class. The distance *between classes* is the mean
+//! the network's last layer makes its logits of ([`FeatureModel`]). For each class, the distance
+//! *between runs* is the mean over all pairs of runs of the distance of their images for that
+//! class. The distance *between classes* is the mean
 //! over the runs of the distance of that image to the same run's images for other classes:
 //! the yardstick, for different classes look different. Their ratio over all classes is 0
 //! if runs give the same images, and 1 if the images of a class are as unlike from run to

@@ -50,7 +50,8 @@ pub struct NetworkRecord {
     pub test_errors: usize,
     /// Of those, digits that it takes for fooling images.
     pub test_called_fooling: usize,
-    /// How often its training diverged, and began again with half the learning rate.
+    /// How often its training diverged, and began again with half the learning rate:
+    /// 0 ..= [`HALVINGS`](crate::train::sgd::HALVINGS).
     #[serde(default)]
     pub halvings: u32,
 }
