@@ -184,7 +184,7 @@ fn row(iteration: &Iteration) -> Row {
 }
 
 /// A share in per cent, cut and not rounded: only all of it reads 100 %.
-fn percent(share: f64, digits: usize) -> String {
+pub(crate) fn percent(share: f64, digits: usize) -> String {
     let scale = 10f64.powi(digits as i32);
     let cut = (share * 100.0 * scale + 1e-6).floor() / scale;
     format!("{cut:.digits$} %")

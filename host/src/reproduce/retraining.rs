@@ -12,6 +12,7 @@ use super::table::Figure;
 use crate::report;
 use crate::report::exhibit::Exhibit;
 use crate::report::figures;
+use crate::report::retraining::percent;
 use crate::retrain::mnist::{self, Digits, Work};
 use crate::retrain::record::{Iteration, Retraining as Record};
 use crate::retrain::settings::Settings;
@@ -100,16 +101,16 @@ fn finding(record: &Record, folder: &str) -> Finding {
     finding.ours = format!(
         "DNN_{}: median {}, {} of digits fooled with 99.99 %; test error {}, of DNN_1 {}",
         last.iteration,
-        percent(last.median_confidence),
-        percent(last.fooled_share),
-        percent(last.test_error),
-        percent(first.test_error),
+        confidence(last.median_confidence),
+        percent(last.fooled_share, 1),
+        percent(last.test_error, 2),
+        percent(first.test_error, 2),
     );
     finding
 }
 
-fn percent(share: f64) -> String {
-    figures::percent(share as f32)
+fn confidence(median: f64) -> String {
+    figures::percent(median as f32)
 }
 
 /// All networks.
@@ -127,11 +128,11 @@ fn table(record: &Record, folder: &str) -> Exhibit {
         vec![
             format!("DNN_{}", row.iteration),
             row.fooling_images.to_string(),
-            percent(row.fooling_share),
-            percent(row.test_error),
-            percent(row.median_confidence),
-            percent(row.fooled_share),
-            row.called_fooling_share.map_or_else(|| "–".to_owned(), percent),
+            percent(row.fooling_share, 1),
+            percent(row.test_error, 2),
+            confidence(row.median_confidence),
+            percent(row.fooled_share, 1),
+            row.called_fooling_share.map_or_else(|| "–".to_owned(), |share| percent(share, 1)),
         ]
     };
     Exhibit::Table {

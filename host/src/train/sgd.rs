@@ -92,7 +92,7 @@ pub enum TrainError {
         /// Classes of the network.
         classes: usize,
     },
-    /// The loss is no longer a number.
+    /// The loss or a weight is no longer a number.
     #[error("training diverged in epoch {epoch}: use a smaller learning rate or another seed")]
     Diverged {
         /// The epoch, from 1.
@@ -144,8 +144,8 @@ impl Shard {
 /// the rayon pool that it is called in; calls `progress` after each step, which may stop it.
 ///
 /// # Errors
-/// If data and network do not fit, the loss leaves the numbers, or it was stopped; the
-/// network is then half trained.
+/// If data and network do not fit, the loss or a weight leaves the numbers, or it was stopped;
+/// the network is then half trained.
 pub fn train(
     network: &mut FloatNetwork,
     data: &Dataset,
@@ -186,7 +186,10 @@ pub fn train(
             let rate = learning_rate(settings, done);
             let gradients: Vec<&[f32]> =
                 shards[..used].iter().map(|shard| &shard.gradient[..]).collect();
-            update(network.parameters_mut(), &mut velocity, &gradients, rate, batch.len());
+            let parameters = network.parameters_mut();
+            if !update(parameters, &mut velocity, &gradients, rate, batch.len()) {
+                return Err(TrainError::Diverged { epoch });
+            }
             let seen = (step * BATCH + batch.len()) as f64;
             let now = Progress { epoch, step: step + 1, steps, loss: loss / seen };
             if progress(now).is_break() {
@@ -242,17 +245,19 @@ fn learning_rate(settings: Settings, done: f64) -> f32 {
     (f64::from(settings.learning_rate) * 0.5 * (1.0 + cosine)) as f32
 }
 
-/// One step: v ← momentum · v + mean gradient + decay · w, then w ← w − rate · v.
+/// One step: v ← momentum · v + mean gradient + decay · w, then w ← w − rate · v. Returns
+/// whether all weights are still finite: ReLU and max-pooling make zeros and other numbers
+/// of NaN, so that the loss alone does not tell.
 fn update(
     parameters: &mut [f32],
     velocity: &mut [f32],
     gradients: &[&[f32]],
     rate: f32,
     images: usize,
-) {
+) -> bool {
     let share = 1.0 / images as f32;
     let chunks = parameters.par_chunks_mut(UPDATE_CHUNK).zip(velocity.par_chunks_mut(UPDATE_CHUNK));
-    chunks.enumerate().for_each(|(chunk, (parameters, velocity))| {
+    let finite = chunks.enumerate().map(|(chunk, (parameters, velocity))| {
         let mut sums = vec![0.0; parameters.len()];
         for gradient in gradients {
             let gradient = &gradient[chunk * UPDATE_CHUNK..];
@@ -262,7 +267,9 @@ fn update(
             *v = MOMENTUM * *v + g * share + WEIGHT_DECAY * *w;
             *w -= rate * *v;
         }
+        parameters.iter().all(|w| w.is_finite())
     });
+    finite.reduce(|| true, |a, b| a && b)
 }
 
 /// Puts `order` into one of all orders, each as likely (Fisher and Yates; Durstenfeld
@@ -348,6 +355,24 @@ mod tests {
         assert_eq!(train_gently(&mut gentle, &data, rule, at(rate / 2.0), go_on), Ok(0));
         let error = train_gently(&mut gentle, &data, rule, at(1e30), go_on);
         assert!(matches!(error, Err(TrainError::Diverged { .. })));
+    }
+
+    #[test]
+    fn a_weight_that_is_no_number_is_seen_though_relu_hides_it() {
+        let mut hidden = network();
+        hidden.initialize(4);
+        let weight = hidden.parameters_mut().first_mut().unwrap();
+        *weight = f32::NAN;
+        let classes =
+            evaluate::classify_float(&hidden, Preprocessing::PIXEL_OVER_256, &bars(3).images);
+        assert_eq!(classes.len(), 3, "the network still answers");
+        let gradient = vec![0.0; hidden.parameters().len()];
+        let step = |network: &mut FloatNetwork| {
+            update(network.parameters_mut(), &mut gradient.clone(), &[&gradient], 0.1, 1)
+        };
+        assert!(!step(&mut hidden));
+        hidden.initialize(4);
+        assert!(step(&mut hidden));
     }
 
     #[test]
