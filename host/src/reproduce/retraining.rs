@@ -10,7 +10,7 @@ use super::context::{Context, Told};
 use super::outcome::{Finding, Outcome, Run};
 use super::table::Figure;
 use crate::report;
-use crate::report::exhibit::Exhibit;
+use crate::report::exhibit::{Across, Exhibit, Line, Panel, Point, Up};
 use crate::report::figures;
 use crate::report::retraining::percent;
 use crate::retrain::mnist::{self, Digits, Work};
@@ -52,7 +52,7 @@ impl Retraining {
         tell(&figure.name, Told::Work("making the report".to_owned()));
         report::retraining::write(&record, &path)?;
         let findings = vec![finding(&record, &folder)];
-        Ok(Outcome { findings, exhibits: vec![table(&record, &folder)] })
+        Ok(Outcome { findings, exhibits: vec![chart(&record), table(&record, &folder)] })
     }
 
     /// Where it lies: all settings but the iterations, of which more can be asked for later.
@@ -111,6 +111,31 @@ fn finding(record: &Record, folder: &str) -> Finding {
 
 fn confidence(median: f64) -> String {
     figures::percent(median as f32)
+}
+
+/// What the networks are fooled with, and what it costs.
+fn chart(record: &Record) -> Exhibit {
+    let line = |label: &str, is_chief, share: fn(&Iteration) -> Option<f64>| {
+        let point = |iteration: &Iteration| {
+            let value = share(iteration)? as f32;
+            Some(Point { at: iteration.iteration, value, interval: None })
+        };
+        let points = record.iterations.iter().filter_map(point).collect();
+        Line { label: label.to_owned(), is_chief, points }
+    };
+    Exhibit::Chart {
+        caption: "What came of each network: the median confidence of the images evolved against it, the digits that were fooled with 99.99 %, the evolved images that it recognizes as fooling in the end, and its errors on MNIST's test set.".to_owned(),
+        panel: Panel {
+            across: Across::Even("network"),
+            up: Up::Percent("share; confidence"),
+            lines: vec![
+                line("fooled", false, |iteration| Some(iteration.fooled_share)),
+                line("called fooling", false, |iteration| iteration.called_fooling_share),
+                line("test error", false, |iteration| Some(iteration.test_error)),
+                line("median", true, |iteration| Some(iteration.median_confidence)),
+            ],
+        },
+    }
 }
 
 /// All networks.
@@ -191,5 +216,8 @@ mod tests {
         assert!(finding.ours.contains("50.0 % of digits fooled"), "{}", finding.ours);
         let Exhibit::Table { head, rows, .. } = table(&record, "folder") else { panic!() };
         assert!(rows.len() == 2 && rows.iter().all(|row| row.len() == head.len()));
+        let Exhibit::Chart { panel, .. } = chart(&record) else { panic!() };
+        let points = panel.lines.iter().map(|line| line.points.len());
+        assert_eq!(points.collect::<Vec<_>>(), [2, 1, 2, 2], "DNN_1 knows of no fooling images");
     }
 }
