@@ -29,6 +29,8 @@ fn the_tree_of_a_run_is_drawn_and_told() {
     assert_eq!(tree.matches("<image").count() as u64, told["images"].as_u64().unwrap());
     let text = place.succeed("lineage run");
     assert!(text.contains("look at run/tree.svg"), "{text}");
+    let report = String::from_utf8(place.read("run/report.html")).unwrap();
+    assert!(report.contains("src=\"data:image/svg+xml;base64,"), "the report has the tree, too");
 }
 
 #[test]

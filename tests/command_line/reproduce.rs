@@ -169,7 +169,10 @@ fn all_leaves_out_what_is_not_here() {
     let ascent = of("mnist-ascent")[0];
     assert_eq!(ascent["measures"]["share_at_9999"]["value"], 1.0, "{ascent}");
     let transfer = of("mnist-transfer");
-    assert_eq!(transfer.len(), 4);
+    assert_eq!(transfer.len(), 3);
+    let twins = of("int8-transfer");
+    assert_eq!(twins.len(), 2, "both encodings");
+    assert!(twins.iter().all(|row| row["verdict"] == "not-comparable"), "{twins:?}");
     assert_eq!(
         transfer.iter().filter(|row| row["verdict"] == "not-run").count(),
         2,
@@ -333,6 +336,13 @@ fn what_cannot_be_done_is_refused() {
     ] {
         place.refuse(line, words);
     }
+    // What was done before is told all the same.
+    let both = format!("reproduce mnist-cppn imagenet-cppn {TINY} --out both");
+    place.refuse(&both, &["imagenet-cppn", "grey"]);
+    let results: Value = serde_json::from_slice(&place.read("both/results.json")).unwrap();
+    let rows = results["experiments"].as_array().unwrap();
+    assert!(rows.len() == 1 && rows[0]["name"] == "mnist-cppn", "{results}");
+    assert!(place.path("both/index.html").exists());
     let lenet = place.manifest("out/runs/lenet-mnist-cppn-20-seed1")["model"]["sha256"].clone();
     place.write(run, manifest.replace(lenet.as_str().unwrap(), &"0".repeat(64)));
     let line = format!("reproduce mnist-cppn {TINY} --out out");

@@ -140,7 +140,7 @@ pub fn ablate(
     observe: &(dyn Fn() + Sync),
 ) -> Result<Ablation, ModelError> {
     let sure: Vec<&Champion> =
-        record.champions.iter().filter(|c| c.confidence >= settings.least).collect();
+        record.champions.iter().filter(|c| c.scores[c.class] >= settings.least).collect();
     let ablated = sure
         .par_iter()
         .map(|champion| {
@@ -266,7 +266,7 @@ impl Ablated {
             let sums = sums.iter_mut().flatten();
             sums.zip(confidences).for_each(|(sum, confidence)| *sum += f64::from(confidence));
         }
-        let whole = f64::from(champion.confidence);
+        let whole = f64::from(champion.scores[champion.class]);
         let mut levels = vec![Level { left: copies, confidence: whole, control: whole }];
         levels.extend(sums.iter().zip((0..copies).rev()).map(|(sums, left)| {
             let [confidence, control] = sums.map(|sum| sum / f64::from(draws));
@@ -344,7 +344,9 @@ mod tests {
             paint(&mut image, [left, top, 6, 6], &[255]);
         }
         record.champions[0].picture = image.pixels.into();
-        record.champions[0].confidence = confidence(4) as f32;
+        let mut scores = vec![0.0; 10];
+        scores[3] = confidence(4) as f32;
+        record.champions[0].scores = scores.into();
         record
     }
 

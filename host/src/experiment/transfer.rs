@@ -13,6 +13,7 @@ use super::summary::CERTAIN;
 use crate::image::Image;
 use crate::model::{Crops, Model, ModelError};
 use crate::simd::Simd;
+use crate::train::evaluate::argmax;
 
 /// Why a network cannot judge the images of a run.
 #[derive(Debug, Error)]
@@ -209,18 +210,12 @@ fn judge(
     let rows = scores.chunks_exact(onto.classes());
     let judgement = |(champion, scores): (&Champion, &[f32])| Judgement {
         class: champion.class,
-        own_top: top(&champion.scores),
-        own_confidence: champion.confidence,
-        top: top(scores),
+        own_top: argmax(&champion.scores),
+        own_confidence: champion.scores[champion.class],
+        top: argmax(scores),
         confidence: scores[champion.class],
     };
     Ok(champions.iter().zip(rows).map(judgement).collect())
-}
-
-/// The most probable class; of equal ones the first.
-fn top(scores: &[f32]) -> usize {
-    let larger = |best: usize, class| if scores[class] > scores[best] { class } else { best };
-    (0..scores.len()).fold(0, larger)
 }
 
 impl Transfer {
@@ -295,12 +290,5 @@ mod tests {
         assert_eq!((first.mean_confidence, first.certain_of_both), (0.625, 0.5));
         assert_eq!((second.runs, second.images, second.same_top), (1, 3, 1.0));
         assert_eq!((first.own.as_str(), second.own_sha256.as_str()), ("lenet", "0"));
-    }
-
-    #[test]
-    fn of_equal_scores_the_first_is_the_top() {
-        assert_eq!(top(&[0.0, 0.5, 0.5]), 1);
-        assert_eq!(top(&[f32::NAN, 0.5]), 0);
-        assert_eq!(top(&[]), 0);
     }
 }

@@ -178,12 +178,14 @@ fn summary(manifest: &Manifest) -> String {
     let sure = match summary.classes_at_9999_as_saved {
         all if all == manifest.classes.len() && all == 1 => "sure of it".to_owned(),
         all if all == manifest.classes.len() => "sure of each of them".to_owned(),
+        0 => "sure of none of them".to_owned(),
         some => format!("sure of {}", figures::count(some as u64)),
     };
     let mut text = format!(
         "{seen} followed the gradient of the network {name}, which is at least 99.99 % {sure}."
     );
     if let Some(certain) = summary.classes_at_9999_int8 {
+        let certain = if certain == 0 { "none".to_owned() } else { certain.to_string() };
         text += &format!(
             " The int8 model {}, which never saw a gradient, is as sure of {certain}.",
             manifest.model.name

@@ -36,6 +36,9 @@ pub(super) const MAX_CURVES: usize = 2 * HUES.len();
 /// Space for one label at the end of a curve, in pixels.
 const LABEL_HEIGHT: i32 = 15;
 
+/// Height of what is written beneath the axis across, in pixels.
+const ACROSS: u32 = 46;
+
 /// A size that a chart is drawn for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -192,9 +195,9 @@ impl Chart {
             self.curves.iter().map(|curve| shortened(&curve.label, format.letters())).collect();
         let letters = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
         let mut chart = ChartBuilder::on(root)
-            .margin_top(10)
+            .margin_top(if format == Format::Wide { 10 } else { 34 })
             .margin_right(24 + 8 * letters as u32)
-            .x_label_area_size(46)
+            .x_label_area_size(ACROSS)
             .y_label_area_size(match format {
                 Format::Wide => 96,
                 Format::Narrow | Format::Small => 88,
@@ -214,6 +217,10 @@ impl Chart {
             mesh.y_desc(self.y.title);
         }
         mesh.draw()?;
+        if format != Format::Wide {
+            // Beside the axis there is no room.
+            root.draw(&Text::new(self.y.title, (4, 4), small(&INK)))?;
+        }
         let right = self.x.range().end;
         if let Some(mark) = self.mark {
             chart.draw_series([PathElement::new([(0.0, mark), (right, mark)], FAINT_INK)])?;
@@ -255,8 +262,10 @@ fn label_ends(
     style: TextStyle<'_>,
 ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
     ends.sort_by_key(|&(_, _, (_, y))| y);
+    // No label beside those of the axis across.
+    let bottom = root.dim_in_pixel().1 as i32 - ACROSS as i32 + LABEL_HEIGHT / 2;
     let heights: Vec<i32> = ends.iter().map(|&(_, _, (_, y))| y).collect();
-    for ((label, color, (x, y)), at) in ends.iter().zip(spread(&heights, LABEL_HEIGHT)) {
+    for ((label, color, (x, y)), at) in ends.iter().zip(spread(&heights, LABEL_HEIGHT, bottom)) {
         let lead = vec![(x + 1, *y), (x + 12, at)];
         root.draw(&PathElement::new(lead, color))?;
         let style = style.pos(Pos::new(HPos::Left, VPos::Center)).color(color);
@@ -266,11 +275,15 @@ fn label_ends(
 }
 
 /// Moves sorted positions apart until neighbours have at least `gap` between them,
-/// each crowd around the middle of its members, none above `gap`/2.
-fn spread(sorted: &[i32], gap: i32) -> Vec<i32> {
+/// each crowd around the middle of its members, none above `gap`/2, nor below `gap`/2 from
+/// `bottom` if there is room.
+fn spread(sorted: &[i32], gap: i32, bottom: i32) -> Vec<i32> {
     // Crowds as (sum of wished positions, members); they merge while they overlap.
     let mut crowds: Vec<(i32, i32)> = Vec::new();
-    let top = |&(sum, members): &(i32, i32)| (sum / members - (members - 1) * gap / 2).max(gap / 2);
+    let top = |&(sum, members): &(i32, i32)| {
+        let lowest = bottom - gap / 2 - (members - 1) * gap;
+        (sum / members - (members - 1) * gap / 2).min(lowest).max(gap / 2)
+    };
     for &position in sorted {
         let mut crowd = (position, 1);
         while let Some(above) = crowds.pop_if(|above| top(above) + above.1 * gap > top(&crowd)) {
@@ -303,10 +316,11 @@ mod tests {
 
     #[test]
     fn labels_keep_their_distance() {
-        assert_eq!(spread(&[50, 200], 15), [50, 200]);
-        assert_eq!(spread(&[100, 100, 100], 10), [90, 100, 110]);
-        assert_eq!(spread(&[0, 0, 0], 10), [5, 15, 25]);
-        let placed = spread(&[10, 11, 30, 31, 90, 91], 15);
+        assert_eq!(spread(&[50, 200], 15, 300), [50, 200]);
+        assert_eq!(spread(&[100, 100, 100], 10, 300), [90, 100, 110]);
+        assert_eq!(spread(&[0, 0, 0], 10, 300), [5, 15, 25]);
+        assert_eq!(spread(&[270, 300, 300, 300], 10, 300), [265, 275, 285, 295]);
+        let placed = spread(&[10, 11, 30, 31, 90, 91], 15, 300);
         assert!(placed.windows(2).all(|pair| pair[1] - pair[0] >= 15), "{placed:?}");
     }
 

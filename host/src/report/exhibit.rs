@@ -117,6 +117,7 @@ pub(super) struct Framed {
     pub(super) source: String,
     pub(super) link: String,
     pub(super) width: usize,
+    pub(super) height: usize,
 }
 
 impl Shown {
@@ -139,8 +140,8 @@ impl Shown {
             }
             Exhibit::Picture { caption, file, whole, part } => {
                 let image = part.as_ref().unwrap_or(whole);
-                let framed =
-                    Framed { source: embed(image)?, link: file.clone(), width: image.width };
+                let Image { width, height, .. } = *image;
+                let framed = Framed { source: embed(image)?, link: file.clone(), width, height };
                 (caption, None, Vec::new(), Some(framed))
             }
             Exhibit::Table { caption, .. } => (caption, None, Vec::new(), None),

@@ -4,6 +4,7 @@
 //! a class, which is all that a script is there for.
 
 use std::collections::HashSet;
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -12,9 +13,11 @@ use rayon::prelude::*;
 
 use super::chart::{Chart, Format};
 use super::figures::{self, NONE};
-use super::thumbnail::data_uri;
-use super::{ReportError, paper, picture, plots};
+use super::thumbnail::{data_uri, svg_uri};
+use super::{ReportError, paper, picture, plots, tree};
+use crate::experiment::folder::Folder;
 use crate::experiment::groups::{self, Group, Share};
+use crate::experiment::phylogeny::{Phylogeny, individuals};
 use crate::experiment::record::{Champion, RunRecord, Status};
 use crate::experiment::summary::{CERTAIN, SURE, count_at, quantile};
 use crate::image::THUMBNAIL;
@@ -56,6 +59,8 @@ struct Page {
     distribution: Option<Drawn>,
     groups: Vec<GroupRow>,
     paper: Vec<paper::Row>,
+    /// The tree of few champions.
+    descent: Option<String>,
     settings: Vec<(String, String)>,
     command: String,
     version: String,
@@ -141,13 +146,31 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     super::check(record)?;
     let path = folder.join("report.html");
     let failed = |source| ReportError::Write { path: path.clone(), source };
-    let page = page(record, failed)?;
+    let page = page(record, descent(record, folder)?, failed)?;
     super::replace(&path, |file| file.write_all(page.as_bytes()))
+}
+
+/// The tree of few elites as a data URI, if the run's table of individuals is there.
+fn descent(record: &RunRecord, folder: &Path) -> Result<Option<String>, ReportError> {
+    let champions = &record.champions;
+    if champions.is_empty() || champions.len() > FEW {
+        return Ok(None);
+    }
+    let Some(individuals) = fs::read(Folder::new(folder).lineage_path())
+        .ok()
+        .and_then(|table| individuals(&table).ok())
+    else {
+        return Ok(None);
+    };
+    let classes = record.manifest.model.labels.len();
+    let phylogeny = Phylogeny::of_elites(&individuals, champions, classes);
+    tree::svg(record, &phylogeny).map(|tree| Some(svg_uri(&tree)))
 }
 
 /// The page as text; the record must have passed [`super::check`].
 fn page(
     record: &RunRecord,
+    descent: Option<String>,
     failed: impl Fn(io::Error) -> ReportError,
 ) -> Result<String, ReportError> {
     let manifest = &record.manifest;
@@ -193,6 +216,7 @@ fn page(
             .map(GroupRow::from)
             .collect(),
         paper: paper::beside(manifest, &confidences),
+        descent,
         settings: settings(record),
         command: figures::command(record),
         version: manifest.version.clone(),
@@ -260,8 +284,8 @@ fn summary(record: &RunRecord) -> String {
     let fooled = fooled(record);
     let seen = match record.champions.len() {
         0 => return "No image has been evolved yet.".to_owned(),
-        1 => "This image means nothing to a person".to_owned(),
-        n => format!("These {} images mean nothing to a person", figures::count(n as u64)),
+        1 => "Nobody drew this image".to_owned(),
+        n => format!("Nobody drew these {} images", figures::count(n as u64)),
     };
     let name = &manifest.model.name;
     match fooled {
@@ -374,11 +398,11 @@ mod tests {
 
     fn render(record: &RunRecord) -> String {
         let failed = |source| ReportError::Write { path: "report.html".into(), source };
-        let page = page(record, failed).unwrap();
+        let page = page(record, None, failed).unwrap();
         if let Some(folder) = std::env::var_os("MIRAGE_REPORT_SAMPLES") {
             let (classes, champions) = (record.manifest.model.labels.len(), record.champions.len());
             let name = format!("report-{classes}-{champions}.html");
-            std::fs::write(Path::new(&folder).join(name), &page).unwrap();
+            fs::write(Path::new(&folder).join(name), &page).unwrap();
         }
         page
     }

@@ -156,7 +156,10 @@ fn page(
         command: &reproduction.command,
         version: &reproduction.version,
     };
-    page.render().map_err(|error| ReportError::Compose(error.to_string()))
+    // No line is broken between a number and its sign.
+    page.render()
+        .map(|page| page.replace(" %", "\u{a0}%"))
+        .map_err(|error| ReportError::Compose(error.to_string()))
 }
 
 #[cfg(test)]
@@ -227,7 +230,7 @@ mod tests {
         let page = fs::read_to_string(folder.path().join("index.html")).unwrap();
         for text in [
             "id=\"mnist-cppn\"",
-            "99.99 % &#38; more",
+            "99.99\u{a0}% &#38; more",
             "&#60;b&#62;remark",
             "iteration",
             "<polygon",

@@ -42,7 +42,7 @@ type Gallery = (u32, Vec<Figure>);
 
 /// A row of the table.
 struct Row {
-    network: u32,
+    network: String,
     cells: [String; 7],
 }
 
@@ -69,7 +69,7 @@ fn page(retraining: &Retraining, folder: &Path) -> Result<String, ReportError> {
     if galleries.len() > 2 {
         galleries.drain(1..galleries.len() - 1);
     }
-    let reached = |iteration: &Iteration| iteration.median_generation_9999.is_some();
+    let reached = iterations.iter().filter(|iteration| iteration.median_generation_9999.is_some());
     let shares = |format| plots::retraining(iterations, format);
     let generations = |format| plots::until_certain(iterations, settings.generations, format);
     let page = Page {
@@ -79,7 +79,8 @@ fn page(retraining: &Retraining, folder: &Path) -> Result<String, ReportError> {
         galleries,
         pixelated: retraining.data.sides.iter().all(|&side| side <= 64),
         shares: if iterations.is_empty() { None } else { Some(Drawn::new(shares)?) },
-        generations: match iterations.iter().any(reached) {
+        // One point makes no line; the table tells it.
+        generations: match reached.count() > 1 {
             true => Some(Drawn::new(generations)?),
             false => None,
         },
@@ -136,11 +137,11 @@ fn summary(iterations: &[Iteration]) -> String {
     match iterations {
         [] => "No iteration is done yet.".to_owned(),
         [only] => format!(
-            "Evolution found images for {} of the digits that the network is at least 99.99 % sure of.",
+            "For {} of the digits evolution found an image that the network is at least 99.99 % sure of.",
             fooled(only)
         ),
         [first, .., last] => format!(
-            "Evolution found images for {} of the digits that the first network is at least 99.99 % sure of. The network number {}, which had {} fooling images to learn from, was fooled for {} of the digits.",
+            "For {} of the digits evolution found an image that the first network is at least 99.99 % sure of. The network number {}, which had {} fooling images to learn from, was fooled for {} of the digits.",
             fooled(first),
             last.iteration,
             figures::count(last.fooling_images as u64),
@@ -156,7 +157,7 @@ fn numbers(retraining: &Retraining) -> Vec<Number> {
     if let Some(last) = retraining.iterations.last() {
         numbers.extend([
             number(percent(last.fooled_share, 1), "digits fooled in the last iteration"),
-            number(percent(last.median_confidence, 3), "median confidence there"),
+            number(figures::percent(last.median_confidence as f32), "median confidence there"),
             number(percent(last.test_error, 2), "test error there"),
             number(percent(last.fooling_share, 1), "fooling images in its training set"),
         ]);
@@ -170,12 +171,12 @@ fn numbers(retraining: &Retraining) -> Vec<Number> {
 
 fn row(iteration: &Iteration) -> Row {
     Row {
-        network: iteration.iteration,
+        network: iteration.name(),
         cells: [
             figures::count(iteration.fooling_images as u64),
             percent(iteration.fooling_share, 1),
             percent(iteration.test_error, 2),
-            percent(iteration.median_confidence, 3),
+            figures::percent(iteration.median_confidence as f32),
             iteration.median_generation_9999.map_or(NONE.to_owned(), |n| figures::count(n.into())),
             percent(iteration.fooled_share, 1),
             iteration.called_fooling_share.map_or(NONE.to_owned(), |share| percent(share, 1)),
@@ -295,8 +296,8 @@ mod tests {
         let (folder, page) = written(3);
         for text in [
             "mirage retrain mnist --encoding cppn --network lenet --epochs 10 --iterations 15 --first 20 --more 20",
-            "Images that fooled DNN_1",
-            "Images that fooled DNN_3",
+            "Images evolved against DNN_1",
+            "Images evolved against DNN_3",
             "called fooling",
             "99.99 % in generation 7",
             "arXiv",

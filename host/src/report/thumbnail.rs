@@ -21,6 +21,11 @@ pub(super) fn data_uri(image: &Image, side: usize, exact: bool) -> std::io::Resu
     Ok(format!("data:image/{kind};base64,{}", BASE64_STANDARD.encode(bytes)))
 }
 
+/// A drawing as a data URI.
+pub(super) fn svg_uri(svg: &str) -> String {
+    format!("data:image/svg+xml;base64,{}", BASE64_STANDARD.encode(svg))
+}
+
 fn jpeg(image: &Image) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, QUALITY);

@@ -74,12 +74,17 @@ struct Leaf {
 pub fn write(record: &RunRecord, phylogeny: &Phylogeny, folder: &Path) -> Result<(), ReportError> {
     super::check(record)?;
     let path = folder.join("tree.svg");
-    let failed = |source| ReportError::Write { path: path.clone(), source };
-    let tree = Drawing::of(record, phylogeny).map_err(failed)?;
-    let text = tree.render().map_err(|error| ReportError::Compose(error.to_string()))?;
+    let text = svg(record, phylogeny)?;
     super::replace(&path, |file| file.write_all(text.as_bytes()))?;
     let newick = phylogeny.newick(&record.manifest.model.labels);
     super::replace(&folder.join("tree.nwk"), |file| file.write_all(newick.as_bytes()))
+}
+
+/// The tree; the record must have passed [`super::check`].
+pub(super) fn svg(record: &RunRecord, phylogeny: &Phylogeny) -> Result<String, ReportError> {
+    let tree =
+        Drawing::of(record, phylogeny).map_err(|error| ReportError::Compose(error.to_string()))?;
+    tree.render().map_err(|error| ReportError::Compose(error.to_string()))
 }
 
 /// A tree that is being drawn from its first leaf to its last.

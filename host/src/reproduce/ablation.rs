@@ -98,9 +98,10 @@ fn measure(finding: &mut Finding, runs: &[Ablated]) {
     finding.ours = match some.is_empty() {
         true => format!("no image of at least {} % repeats anything", LEAST * 100.0),
         false => format!(
-            "confidence drops in {} of images with one copy left, in {} with as much removed at random",
+            "confidence drops in {} of images with one copy left, in {} with as much removed at random, in {} by more than at random",
             percent("dropped"),
             percent("control_dropped"),
+            percent("dropped_more"),
         ),
     };
 }

@@ -227,7 +227,9 @@ impl Order {
 /// context.
 ///
 /// # Errors
-/// [`ReproduceError`]; what was done is kept, and files of earlier results are as they were.
+/// [`ReproduceError`]. Runs that were done are kept. Figures that were done before one that
+/// could not be are told all the same; if there are none, or it was stopped, files of earlier
+/// results are as they were.
 pub fn reproduce(order: &Order, context: &Context) -> Result<Results, ReproduceError> {
     // Whatever is wrong with the order is said before anything is done.
     let mut experiments = Vec::new();
@@ -240,14 +242,21 @@ pub fn reproduce(order: &Order, context: &Context) -> Result<Results, ReproduceE
     // Hours of work are not to end at a folder that takes no file.
     tempfile::tempfile_in(context.out).map_err(write)?;
     let (mut rows, mut sections) = (Vec::new(), Vec::new());
+    let mut failed = None;
     for (figure, kind, settings) in experiments {
-        context.go_on()?;
-        let outcome = kind.run(figure, context)?;
+        let outcome = match context.go_on().and_then(|()| kind.run(figure, context)) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        };
         let missing = outcome.findings.iter().filter_map(|finding| finding.missing.as_ref());
         if let (false, Some(why)) = (order.all, missing.clone().next())
             && missing.count() == outcome.findings.len()
         {
-            return Err(ReproduceError::Missing(why.clone()));
+            failed = Some(ReproduceError::Missing(why.clone()));
+            break;
         }
         let command = order.command(&figure.name);
         let judged = outcome
@@ -258,12 +267,16 @@ pub fn reproduce(order: &Order, context: &Context) -> Result<Results, ReproduceE
         sections.push(page::section(figure, &judged, outcome.exhibits, command));
         rows.extend(judged);
     }
+    match failed {
+        Some(error) if rows.is_empty() || context.interrupt.is_set() => return Err(error),
+        _ => {}
+    }
     let machine = MachineRecord::here(Simd::detect().name(), context.threads, None);
     let results = Results::new(machine, order.whole_command(), order.quick, rows);
     crate::report::reproduction::write(&page::of(&results, sections), context.out)?;
     let path = context.path("results.json");
     write_json(&path, &results)?;
-    Ok(results)
+    failed.map_or(Ok(results), Err)
 }
 
 fn write_json(path: &Path, results: &Results) -> Result<(), ReproduceError> {

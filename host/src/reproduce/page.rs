@@ -15,10 +15,10 @@ pub(super) fn section(
     exhibits: Vec<Exhibit>,
     command: String,
 ) -> Section {
-    let remark = |row: &Row| {
-        let why = row.reason.as_ref()?;
-        Some(format!("{}: {}: {why}.", row.subject, row.verdict.in_words()))
-    };
+    // A table without rows tells nothing.
+    let is_empty =
+        |exhibit: &Exhibit| matches!(exhibit, Exhibit::Table { rows, .. } if rows.is_empty());
+    let exhibits = exhibits.into_iter().filter(|exhibit| !is_empty(exhibit)).collect();
     let mut runs: Vec<(String, String)> = Vec::new();
     for run in rows.iter().flat_map(|row| &row.runs) {
         let name = run.folder.rsplit('/').next().unwrap_or_default().to_owned();
@@ -32,10 +32,26 @@ pub(super) fn section(
         title: figure.title.clone(),
         source: figure.source.clone(),
         paper: figure.paper.clone(),
-        remarks: rows.iter().filter_map(remark).collect(),
+        remarks: remarks(rows),
         exhibits,
         runs,
         command,
+    }
+}
+
+/// Why results are not the paper's, or are not there: once where it is the same for all.
+fn remarks(rows: &[Row]) -> Vec<String> {
+    let told = |row: &Row| {
+        let why = row.reason.as_ref()?;
+        Some(format!("{}: {why}.", row.verdict.in_words()))
+    };
+    match rows {
+        [first, _, ..] if rows.iter().all(|row| told(row) == told(first)) => {
+            told(first).map(|why| format!("all: {why}")).into_iter().collect()
+        }
+        _ => {
+            rows.iter().filter_map(|row| Some(format!("{}: {}", row.subject, told(row)?))).collect()
+        }
     }
 }
 
@@ -51,7 +67,7 @@ pub(super) fn of(results: &Results, sections: Vec<Section>) -> Reproduction {
         rows: results.experiments.iter().map(row).collect(),
         sections,
         note: format!(
-            "Numbers are medians over the seeds; intervals are {:.0} % percentile bootstrap intervals of {RESAMPLES} resamples. What was done with less than in the paper and comes out all the same counts as reproduced; what does not is not comparable, and so is what another network says.",
+            "Numbers are medians over the seeds, or what a row says that they are; intervals are {:.0} % percentile bootstrap intervals of {RESAMPLES} resamples. What was done with less than in the paper and comes out all the same counts as reproduced; what does not is not comparable, and so is what another network says.",
             LEVEL * 100.0
         ),
         command: results.command.clone(),
@@ -60,10 +76,10 @@ pub(super) fn of(results: &Results, sections: Vec<Section>) -> Reproduction {
 }
 
 fn summary(results: &Results) -> String {
-    let all = results.experiments.len();
+    let judged = results.count(Verdict::Reproduced) + results.count(Verdict::NotReproduced);
     let quick = if results.quick { " This is a quick look, with less of everything." } else { "" };
     format!(
-        "Of {all} results of the paper, {} came out as it reports and {} did not.{quick}",
+        "Of {judged} results that can be held against the paper’s, {} came out as it reports and {} did not.{quick}",
         results.count(Verdict::Reproduced),
         results.count(Verdict::NotReproduced),
     )

@@ -16,6 +16,7 @@ use crate::report::retraining::percent;
 use crate::retrain::mnist::{self, Digits, Work};
 use crate::retrain::record::{Iteration, Retraining as Record};
 use crate::retrain::settings::Settings;
+use crate::words::counted;
 
 /// The folder of retrainings in that of a reproduction.
 const RETRAINING: &str = "retraining";
@@ -98,13 +99,16 @@ fn finding(record: &Record, folder: &str) -> Finding {
         finding.measure(name, Some(Estimate::exact(value)));
     }
     finding.measure("last_called_fooling", last.called_fooling_share.map(Estimate::exact));
+    let halved = iterations.iter().filter(|iteration| iteration.halvings > 0).count();
+    finding.measure("halved_rate", Some(Estimate::exact(halved as f64)));
     finding.ours = format!(
-        "DNN_{}: median {}, {} of digits fooled with 99.99 %; test error {}, of DNN_1 {}",
+        "DNN_{}: median {}, {} of digits fooled with 99.99 %; test error {}, of DNN_1 {}; {} each",
         last.iteration,
         confidence(last.median_confidence),
         percent(last.fooled_share, 1),
         percent(last.test_error, 2),
         percent(first.test_error, 2),
+        counted(u64::from(settings.epochs), "epoch"),
     );
     finding
 }
@@ -151,7 +155,7 @@ fn table(record: &Record, folder: &str) -> Exhibit {
     ];
     let row = |row: &Iteration| {
         vec![
-            format!("DNN_{}", row.iteration),
+            row.name(),
             row.fooling_images.to_string(),
             percent(row.fooling_share, 1),
             percent(row.test_error, 2),
@@ -188,6 +192,7 @@ mod tests {
             median_generation_9999: None,
             fooled_share,
             called_fooling_share: (fooling_images > 0).then_some(0.25),
+            halvings: number - 1,
         }
     }
 
@@ -216,6 +221,8 @@ mod tests {
         assert!(finding.ours.contains("50.0 % of digits fooled"), "{}", finding.ours);
         let Exhibit::Table { head, rows, .. } = table(&record, "folder") else { panic!() };
         assert!(rows.len() == 2 && rows.iter().all(|row| row.len() == head.len()));
+        assert_eq!(rows[1][0], "DNN_2 (learning rate / 2)");
+        assert_eq!(finding.value("halved_rate"), 1.0);
         let Exhibit::Chart { panel, .. } = chart(&record) else { panic!() };
         let points = panel.lines.iter().map(|line| line.points.len());
         assert_eq!(points.collect::<Vec<_>>(), [2, 1, 2, 2], "DNN_1 knows of no fooling images");

@@ -148,6 +148,13 @@ impl Figure {
         Ok(settings)
     }
 
+    /// Whether the figure is of this model, unless another is asked for.
+    #[must_use]
+    pub fn names(&self, model: &str) -> bool {
+        let models = self.experiment.get("models").and_then(Value::as_array);
+        models.into_iter().flatten().any(|name| name.as_str() == Some(model))
+    }
+
     /// The experiment with these settings.
     ///
     /// # Errors
@@ -166,7 +173,17 @@ impl Figure {
             self.network.as_ref().filter(|network| !network.like.iter().any(|like| like == model));
         let network =
             network.map(|network| format!("another network than the paper's {}", network.name));
-        Difference { other: self.incomparable.clone().or(network), less: self.less(settings) }
+        let other = self.incomparable.clone().or(network).or_else(|| self.easier(settings));
+        Difference { other, less: self.less(settings) }
+    }
+
+    /// What makes the task another, perhaps an easier one.
+    fn easier(&self, settings: &Table) -> Option<String> {
+        let changed = |key: &&str| settings.get(*key) != self.experiment.get(*key);
+        ["crops", "classes"]
+            .iter()
+            .find(|key| changed(key))
+            .map(|key| format!("other {key} than in the paper"))
     }
 
     /// What is less than in the table.
@@ -301,6 +318,13 @@ mod tests {
         assert_eq!(difference.less.as_deref(), Some("50 of 5000 generations"));
         let other = figure.difference(&settings, "squeezenet-v1.0").other.unwrap();
         assert!(other.contains("CaffeNet"), "{other}");
+        let center = figure.settings(false, &overrides("crops", "center"), false).unwrap();
+        let other = figure.difference(&center, "caffenet").other;
+        assert_eq!(other.as_deref(), Some("other crops than in the paper"));
+        let ascent = Figure::named("imagenet-ascent").unwrap();
+        let quick = ascent.settings(true, &Overrides::default(), false).unwrap();
+        let other = ascent.difference(&quick, "caffenet").other;
+        assert_eq!(other.as_deref(), Some("other classes than in the paper"));
         // More is not less.
         let settings = figure.settings(false, &overrides("generations", 9000), false).unwrap();
         assert_eq!(figure.difference(&settings, "caffenet").less, None);

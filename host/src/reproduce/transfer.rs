@@ -24,7 +24,7 @@ pub struct Transfer {
     presets: Vec<String>,
     /// Whom the images are shown to.
     onto: Vec<String>,
-    /// What each of those is to the network of the runs.
+    /// What each of those is to the networks of the runs that the table names.
     relation: BTreeMap<String, String>,
     #[serde(flatten)]
     series: Series,
@@ -69,9 +69,11 @@ impl Transfer {
             record.history.clear();
             runs.push((folder, record));
         }
+        let relations = figure.names(own.name()).then_some(&self.relation);
         let mut findings = Vec::new();
         for name in self.onto.iter().filter(|name| *name != own.name()) {
-            let relation = self.relation.get(name).map_or("another network", String::as_str);
+            let relation = relations.and_then(|of| of.get(name));
+            let relation = relation.map_or("another network", String::as_str);
             let subject = format!("{preset}: {} to {name}, {relation}", own.name());
             let onto = match context.model(name) {
                 Ok(onto) => onto,

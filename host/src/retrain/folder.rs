@@ -27,7 +27,7 @@ use crate::experiment::log::{Table, TableError};
 use crate::files;
 
 /// The header of `retraining.csv`.
-pub const HEADER: &str = "iteration,fooling_images,fooling_share,test_error,test_called_fooling,runs,median_confidence,median_generation_9999,fooled_share,called_fooling_share\n";
+pub const HEADER: &str = "iteration,fooling_images,fooling_share,test_error,test_called_fooling,runs,median_confidence,median_generation_9999,fooled_share,called_fooling_share,halvings\n";
 
 /// Most bytes of a JSON file here.
 const MAX_JSON: u64 = 1 << 24;
@@ -273,12 +273,13 @@ fn row(iteration: &Iteration) -> String {
     let Iteration { fooling_images, fooling_share, test_error, test_called_fooling, .. } =
         iteration;
     format!(
-        "{},{fooling_images},{fooling_share},{test_error},{test_called_fooling},{},{},{},{},{}",
+        "{},{fooling_images},{fooling_share},{test_error},{test_called_fooling},{},{},{},{},{},{}",
         iteration.iteration,
         iteration.runs,
         iteration.median_confidence,
         known(iteration.median_generation_9999.map(|generation| generation.to_string())),
         iteration.fooled_share,
         known(iteration.called_fooling_share.map(|share| share.to_string())),
+        iteration.halvings,
     )
 }

@@ -211,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn the_first_images_are_those_of_the_first_generation() {
+        let model = Model::load("lenet-float").unwrap();
+        let mut plan = Plan::preset("mnist-cppn", 3).unwrap();
+        (plan.generations, plan.children) = (1, 40);
+        let one = harvest(&plan, &model, 1, &Interrupt::default()).unwrap().unwrap();
+        assert_eq!(one.first, one.last);
+        let all = run(1);
+        assert_eq!(all.first, one.last);
+        assert_ne!(all.first, all.last);
+    }
+
+    #[test]
     fn it_comes_back_from_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.npz");

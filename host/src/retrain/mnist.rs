@@ -393,3 +393,30 @@ impl Session<'_> {
         Ok(runs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Digits of one bright pixel each, whose column is the digit.
+    fn digits(count: usize) -> Dataset {
+        let labels: Vec<u8> = (0..count).map(|index| (index % 10) as u8).collect();
+        let pixels =
+            labels.iter().flat_map(|&label| (0..10).map(move |at| 255 * u8::from(at == label)));
+        let images = Images { count, rows: 1, columns: 10, pixels: pixels.collect() };
+        Dataset { images, labels }
+    }
+
+    #[test]
+    fn fooling_images_stand_behind_the_digits_as_a_class_of_their_own() {
+        let both = Digits { train: digits(20), test: digits(10) }.checked().unwrap();
+        let fooling: Vec<u8> = (100..120).collect();
+        let training = both.with_fooling(&fooling);
+        assert_eq!(training.len(), 22);
+        assert_eq!(training.images.pixels[..200], both.train.images.pixels);
+        assert_eq!(training.images.pixels[200..], fooling);
+        assert_eq!(training.labels[..20], both.train.labels);
+        assert_eq!(training.labels[20..], [FOOLING as u8; 2]);
+        assert_eq!(both.with_fooling(&[]).labels, both.train.labels);
+    }
+}

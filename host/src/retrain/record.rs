@@ -84,9 +84,21 @@ pub struct Iteration {
     /// The share of last elites, of all runs, that the network takes for fooling images;
     /// `None` if it has no such class.
     pub called_fooling_share: Option<f64>,
+    /// How often the learning rate was halved because training diverged.
+    #[serde(default)]
+    pub halvings: u32,
 }
 
 impl Iteration {
+    /// `DNN_3`, and if its training was not that of the others, how it was.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.halvings {
+            0 => format!("DNN_{}", self.iteration),
+            n => format!("DNN_{} (learning rate / {})", self.iteration, 1 << n),
+        }
+    }
+
     /// Sums up the runs against a network.
     #[must_use]
     pub fn of(
@@ -117,6 +129,7 @@ impl Iteration {
             fooled_share: share(count(&|digit, sure, top| sure >= CERTAIN && top == digit), all),
             called_fooling_share: (images > 0)
                 .then(|| share(count(&|_, _, top| top == FOOLING), all)),
+            halvings: network.halvings,
         }
     }
 }
