@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
         Ok(Answer::No) => ExitCode::FAILURE,
         Ok(Answer::Interrupted) => ExitCode::from(Interrupt::EXIT_CODE),
         Err(error) => {
-            eprintln!("error: {}", in_one_line(&error.to_string()));
+            complain!("error: {}", in_one_line(&error.to_string()));
             ExitCode::from(ERROR)
         }
     }
@@ -123,7 +123,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-            eprintln!("{}", usage_line(error, &arguments));
+            complain!("{}", usage_line(error, &arguments));
             ExitCode::from(ERROR)
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use tempfile::{Builder, NamedTempFile};
@@ -51,6 +51,7 @@ pub fn replace<T>(
     previous: Option<&Path>,
     contents: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<T>,
 ) -> io::Result<T> {
+    let path = &target(path);
     let mut file = temporary(path)?;
     let mut buffer = BufWriter::new(file.as_file_mut());
     let told = contents(&mut buffer)?;
@@ -76,6 +77,7 @@ pub fn replace<T>(
 /// # Errors
 /// As [`write()`], and if `contents` fails.
 pub fn remake(path: &Path, contents: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let path = &target(path);
     // Pictures by the thousand, written by processes that may be killed, would pile up.
     sweep(path)?;
     let mut file = temporary(path)?;
@@ -98,6 +100,12 @@ pub fn sweep(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a link leads to, so that it stays one; else the path itself.
+fn target(path: &Path) -> PathBuf {
+    let found = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
+    found.unwrap_or_else(|| path.to_owned())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -150,6 +158,19 @@ mod tests {
         write(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, link] = ["file", "link"].map(|name| folder.path().join(name));
+        write(&path, b"one").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        write(&link, b"two").unwrap();
+        remake(&link, |file| file.write_all(b"three")).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&path).unwrap(), b"three");
     }
 
     #[test]

@@ -8,6 +8,14 @@
 //! report knows only the run record, not how it was made; live only what a run tells it
 //! ```
 
+/// As `eprintln!`, but where standard error takes nothing it says nothing, instead of a panic.
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 pub mod ascent;
 pub mod cli;
 pub mod commands;

@@ -72,3 +72,21 @@ fn what_has_no_tree_is_refused() {
     place.write("run/lineage.csv", table.replacen("none", "?", 1));
     place.refuse("lineage run", &["lineage.csv", "line 2"]);
 }
+
+#[test]
+fn a_damaged_checkpoint_is_told() {
+    let place = Workplace::new();
+    place.succeed("evolve --generations 30 --children 20 --out run");
+    place.write("run/checkpoint.bin", "");
+    for line in ["lineage run", "transfer run --onto lenet-float", "ablate run"] {
+        let output = place.command(line).output().unwrap();
+        let warning = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {warning}");
+        for word in ["20 generations", "`mirage evolve --resume --out run`"] {
+            assert!(warning.contains(word), "{line}: {warning}");
+        }
+    }
+    place.command("evolve --resume --out run").output().unwrap();
+    let output = place.command("lineage run").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}

@@ -115,6 +115,17 @@ fn a_full_standard_output_is_an_error() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn errors_that_cannot_be_told_are_no_panic() {
+    let place = Workplace::new();
+    for line in ["lineage nowhere", "report --nonsense", "ascend --class 1 --model nothing"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let status = place.command(line).stderr(full).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{line}");
+    }
+}
+
 #[test]
 fn paths_of_any_letters_are_fine() {
     let place = Workplace::new();

@@ -102,6 +102,20 @@ fn a_figure_is_measured_beside_the_paper() {
 }
 
 #[test]
+fn a_run_whose_checkpoint_is_damaged_goes_on_from_the_one_before() {
+    let place = Workplace::new();
+    let line =
+        "reproduce mnist-cppn --model lenet --seeds 1 --generations 30 --children 20 --out out";
+    place.succeed(line);
+    let whole = results(&place, "out");
+    place.write("out/runs/lenet-mnist-cppn-20-seed1/checkpoint.bin", "");
+    let output = place.command(line).output().unwrap();
+    let warning = String::from_utf8_lossy(&output.stderr);
+    assert!(warning.contains("checkpoint.bin"), "{warning}");
+    assert_eq!(results(&place, "out"), whole);
+}
+
+#[test]
 fn what_was_killed_goes_on_to_the_same_results() {
     let place = Workplace::new();
     let line =

@@ -77,6 +77,7 @@ fn what_makes_no_head_is_refused() {
         (with("images/list.txt", "bad.txt"), &["bad.txt, line 1", "ten", "below 10"]),
         (with("images/list.txt", "far.txt"), &["far.txt, line 2", "10"]),
         (with("images/list.txt", "gone.txt"), &["--images", "gone.png"]),
+        (with("run,run2", "run,./run"), &["--fooling ./run", "twice"]),
         (with("run,run2", "nowhere"), &["--fooling", "nowhere", "no run"]),
         (format!("{HEAD} --held-out 1 --out new.onnx"), &["--held-out"]),
         (format!("{HEAD} --out new.q8"), &["--out new.q8", ".onnx"]),

@@ -228,7 +228,7 @@ pub fn run(args: &AscendArgs) -> Result<Answer, AscendError> {
     let (manifest, report) = report?;
     report?;
     if !manifest.complete {
-        eprintln!(
+        complain!(
             "stopped after {} of {} classes; what is done is in {}",
             manifest.classes.len(),
             manifest.classes_asked,
@@ -243,7 +243,7 @@ pub fn run(args: &AscendArgs) -> Result<Answer, AscendError> {
         print(&in_words(&summary))?;
     }
     for class in manifest.stopped() {
-        eprintln!("class {}: {}", class.class, ending(class.ending));
+        complain!("class {}: {}", class.class, ending(class.ending));
     }
     Ok(if manifest.stopped().next().is_some() { Answer::No } else { Answer::Yes })
 }

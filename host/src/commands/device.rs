@@ -287,7 +287,7 @@ impl EvolveArgs {
         line.finish_and_clear();
         let outcome = match result {
             Err(EvolveError::Run(stopped @ RunError::Interrupted { .. })) => {
-                eprintln!("{stopped}");
+                complain!("{stopped}");
                 return Ok(Answer::Interrupted);
             }
             result => result?,

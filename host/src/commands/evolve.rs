@@ -267,7 +267,7 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
     }));
     let mut server = args.serve.map(|address| Server::start(address, feed.clone())).transpose()?;
     if let Some(server) = &server {
-        eprintln!("watch at {}", live::in_words(server.address()));
+        complain!("watch at {}", live::in_words(server.address()));
     }
     let line = progress::line();
     let result = run::run(&plan, &model, &folder, &work, &mut |news| {
@@ -287,7 +287,7 @@ pub fn run(args: &EvolveArgs) -> Result<Answer, EvolveError> {
                 server.farewell();
             }
             if matches!(stopped, RunError::Interrupted { .. }) {
-                eprintln!("{stopped}");
+                complain!("{stopped}");
                 return Ok(Answer::Interrupted);
             }
             return Err(stopped.into());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use thiserror::Error;
 
+use super::images::warn_if_older;
 use super::{Answer, OutputError, default_threads, print, progress};
 use crate::data::{NoDataDir, data_dir};
 use crate::experiment::checkpoint::Pace;
@@ -148,7 +149,7 @@ pub fn run(args: &GuardArgs) -> Result<Answer, GuardCommandError> {
         match evolve(args, &model, &guards, task, &interrupt) {
             Err(GuardCommandError::Run(RunError::Interrupted { .. })) => {
                 let folder = task.folder.path().display();
-                eprintln!("stopped in {folder}: what is done is kept; the same command goes on");
+                complain!("stopped in {folder}: what is done is kept; the same command goes on");
                 return Ok(Answer::Interrupted);
             }
             evolved => runs.push(evolved?),
@@ -171,7 +172,9 @@ pub fn run(args: &GuardArgs) -> Result<Answer, GuardCommandError> {
 
 /// Reads a run that has images.
 fn read(model: &Model, path: &Path) -> Result<(String, RunRecord), GuardCommandError> {
-    let record = run::record(model, &Folder::new(path), default_threads().get())?;
+    let folder = Folder::new(path);
+    let record = run::record(model, &folder, default_threads().get())?;
+    warn_if_older(&folder.manifest()?, &record, path);
     if record.champions.is_empty() {
         return Err(GuardCommandError::Empty(path.to_owned()));
     }

@@ -8,9 +8,10 @@ use super::default_threads;
 use crate::experiment::folder::{Folder, FolderError};
 use crate::experiment::journal::RunError;
 use crate::experiment::plan::{Plan, PlanError};
-use crate::experiment::record::RunRecord;
+use crate::experiment::record::{Manifest, RunRecord, Status};
 use crate::experiment::run;
 use crate::model::{Model, ModelError};
+use crate::words::{counted, quoted};
 
 /// Why there are no images.
 #[derive(Debug, Error)]
@@ -59,9 +60,23 @@ impl Images {
                 .map_err(|source| ImagesError::Own { folder: path.to_owned(), source })?,
         };
         let record = run::record(&model, &folder, default_threads().get())?;
+        warn_if_older(&manifest, &record, path);
         if record.champions.is_empty() {
             return Err(ImagesError::Empty(path.to_owned()));
         }
         Ok(Self { model, plan, record })
+    }
+}
+
+/// Says so if the record of a run that is done is of an earlier checkpoint, because the last
+/// one is damaged. `manifest` is what the run said of itself when it ended.
+pub(super) fn warn_if_older(manifest: &Manifest, record: &RunRecord, path: &Path) {
+    if manifest.status == Status::Done && record.manifest.digest != manifest.digest {
+        let path = path.display().to_string();
+        complain!(
+            "warning: {path}: the last checkpoint is damaged: these are the images after {}; `mirage evolve --resume --out {}` makes the last ones again",
+            counted(record.manifest.generations_done, "generation"),
+            quoted(&path),
+        );
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::images::{Images, ImagesError};
+use super::images::{Images, ImagesError, warn_if_older};
 use super::{OutputError, default_threads, print};
 use crate::experiment::folder::{Folder, FolderError};
 use crate::experiment::journal::RunError;
@@ -104,9 +104,10 @@ struct Family {
 /// [`LineageCommandError`].
 pub fn run(args: &LineageArgs) -> Result<(), LineageCommandError> {
     let folder = Folder::new(&args.run);
-    let name = folder.manifest()?.model.name;
-    let model = Model::load(args.model.as_deref().unwrap_or(&name))?;
+    let manifest = folder.manifest()?;
+    let model = Model::load(args.model.as_deref().unwrap_or(&manifest.model.name))?;
     let (record, individuals) = run::record_with_lineage(&model, &folder, default_threads().get())?;
+    warn_if_older(&manifest, &record, &args.run);
     if record.champions.is_empty() {
         return Err(LineageCommandError::Empty(args.run.clone()));
     }

@@ -25,7 +25,7 @@ pub(super) fn show(line: &ProgressBar, news: News) {
     match news {
         News::Generation(now, _) => line.set_message(in_words(now)),
         News::History(_) => {}
-        News::Warning(text) => line.suspend(|| eprintln!("warning: {text}")),
+        News::Warning(text) => line.suspend(|| complain!("warning: {text}")),
     }
 }
 

@@ -130,7 +130,7 @@ pub fn run(args: &ReproduceArgs) -> Result<Answer, ReproduceCommandError> {
     let results = match results {
         Err(ReproduceError::Interrupted) => {
             let out = quoted(&args.out.display().to_string());
-            eprintln!(
+            complain!(
                 "stopped; what is done is kept: go on with `{} --out {out}`",
                 order.whole_command()
             );

@@ -377,7 +377,7 @@ fn compile(
         // Writing to a string does not fail.
         let _ = write!(shown, "MIRAGE_MODEL={} ", model.display());
     }
-    eprintln!("{shown}cargo {}", arguments.join(" "));
+    complain!("{shown}cargo {}", arguments.join(" "));
     let failed = |source| EmulatorError::Run { program: "cargo", source };
     command.current_dir(folder).stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;

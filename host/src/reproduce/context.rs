@@ -175,13 +175,16 @@ impl Context<'_> {
                 return Err(ReproduceError::OtherPlan(folder.path().to_owned()));
             }
             if manifest.status == Status::Done && made == *plan {
-                (self.tell)(&label, Told::Work("done before".to_owned()));
                 let record = run::record(model, &folder, self.threads)?;
-                // It may have been killed just before its report.
-                if !folder.path().join("report.html").exists() {
-                    report::write_all(&record, folder.path())?;
+                // Where the last checkpoint is damaged, it is that of the one before.
+                if record.manifest.digest == manifest.digest {
+                    (self.tell)(&label, Told::Work("done before".to_owned()));
+                    // It may have been killed just before its report.
+                    if !folder.path().join("report.html").exists() {
+                        report::write_all(&record, folder.path())?;
+                    }
+                    return Ok((name, record));
                 }
-                return Ok((name, record));
             }
         }
         let work = Work {

@@ -79,6 +79,9 @@ pub enum HeadCommandError {
     /// The file's folder is missing.
     #[error("--out: {}: no such folder; make it first", .0.display())]
     NoFolder(PathBuf),
+    /// A run is named twice: its images would be learned from and held out, too.
+    #[error("--fooling {}: this run is named twice; leave one out", .0.display())]
+    Twice(PathBuf),
     /// The list cannot be read.
     #[error("--images {}: {source}; name a text file", path.display())]
     List {
@@ -177,6 +180,12 @@ pub(super) fn run(args: &HeadArgs) -> Result<(), HeadCommandError> {
     let parent = args.out.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
         return Err(HeadCommandError::NoFolder(parent.to_owned()));
+    }
+    let mut named = HashSet::new();
+    for folder in &args.fooling {
+        if !named.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
+            return Err(HeadCommandError::Twice(folder.clone()));
+        }
     }
     let model = HeadModel::load(&args.model).map_err(HeadCommandError::Model)?;
     let threads = args.threads.map_or_else(|| default_threads().get(), usize::from);

@@ -143,7 +143,7 @@ pub(super) fn run(args: &MnistArgs) -> Result<Answer, MnistCommandError> {
         if std::mem::take(&mut begins_anew) {
             let path = path.display();
             line.suspend(|| {
-                eprintln!("warning: there is no retraining in {path} yet: a new one begins");
+                complain!("warning: there is no retraining in {path} yet: a new one begins");
             });
         }
         line.set_message(progress::retraining_in_words(now));
@@ -153,7 +153,7 @@ pub(super) fn run(args: &MnistArgs) -> Result<Answer, MnistCommandError> {
         Err(stopped) => {
             line.finish_and_clear();
             if matches!(stopped, RetrainError::Interrupted { .. }) {
-                eprintln!("{stopped}");
+                complain!("{stopped}");
                 return Ok(Answer::Interrupted);
             }
             return Err(stopped.into());
