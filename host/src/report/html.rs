@@ -150,7 +150,8 @@ pub fn write(record: &RunRecord, folder: &Path) -> Result<(), ReportError> {
     super::replace(&path, |file| file.write_all(page.as_bytes()))
 }
 
-/// The tree of few elites as a data URI, if the run's table of individuals is there.
+/// The tree of few elites as a data URI, if the run's table of individuals is there and has
+/// them all: of a run at work, the youngest are in its checkpoint alone.
 fn descent(record: &RunRecord, folder: &Path) -> Result<Option<String>, ReportError> {
     let champions = &record.champions;
     if champions.is_empty() || champions.len() > FEW {
@@ -162,6 +163,10 @@ fn descent(record: &RunRecord, folder: &Path) -> Result<Option<String>, ReportEr
     else {
         return Ok(None);
     };
+    let known: HashSet<u64> = individuals.iter().map(|individual| individual.id).collect();
+    if !champions.iter().all(|champion| known.contains(&champion.id)) {
+        return Ok(None);
+    }
     let classes = record.manifest.model.labels.len();
     let phylogeny = Phylogeny::of_elites(&individuals, champions, classes);
     tree::svg(record, &phylogeny).map(|tree| Some(svg_uri(&tree)))
@@ -395,6 +400,7 @@ fn settings(record: &RunRecord) -> Vec<(String, String)> {
 mod tests {
     use super::super::sample;
     use super::*;
+    use crate::experiment::log::LINEAGE_HEADER;
 
     fn render(record: &RunRecord) -> String {
         let failed = |source| ReportError::Write { path: "report.html".into(), source };
@@ -423,6 +429,25 @@ mod tests {
         assert_eq!(page.matches("data:image/png;base64,").count(), 10);
         assert!(!page.contains("<script") && !page.contains("src=\"http"));
         assert!(!page.contains("NaN") && !page.contains("inf"), "a number that is none");
+    }
+
+    #[test]
+    fn a_tree_has_all_champions_or_is_not_there() {
+        let record = sample::digits();
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(descent(&record, folder.path()).unwrap(), None, "no table");
+        let rows = record
+            .champions
+            .iter()
+            .map(|champion| format!("{},\"[none]\",1,,{},0.5\n", champion.id, champion.class));
+        let table = LINEAGE_HEADER.to_owned() + &rows.collect::<String>();
+        let path = Folder::new(folder.path()).lineage_path();
+        fs::write(&path, &table).unwrap();
+        let tree = descent(&record, folder.path()).unwrap().unwrap();
+        assert!(tree.starts_with("data:image/svg+xml;base64,"), "{tree}");
+        let without_the_last = table.trim_end().rsplit_once('\n').unwrap().0;
+        fs::write(&path, without_the_last).unwrap();
+        assert_eq!(descent(&record, folder.path()).unwrap(), None);
     }
 
     #[test]

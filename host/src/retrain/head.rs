@@ -2,10 +2,11 @@
 //!
 //! Nguyen, Yosinski and Clune 2015 (section “Training networks to recognize fooling images”)
 //! train a network for ImageNet anew with fooling images as class n + 1. Here all layers stay
-//! but the last, which gets one row of weights, and that row alone is learned: by softmax regression on what the layers before
-//! make of some hundreds of images. With so few, the rows of a thousand classes would forget
-//! those that are not among them; as they stay, the logits of the old classes do too, bit
-//! for bit, and an image that is not called fooling is called what it was called before.
+//! but the last, which gets one row of weights, and that row alone is learned: by softmax
+//! regression on what the layers before make of some hundreds of images. With so few, the rows
+//! of a thousand classes would forget those that are not among them; as they stay, the logits
+//! of the old classes do too, bit for bit, and an image that is not called fooling is called
+//! what it was called before.
 
 use mirage_core::rng::Stream;
 use rayon::ThreadPoolBuilder;
